@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#if !defined(QSNAP_H_INSIDE) && !defined(QSNAP_COMPILATION)
+#error "Only <qsnap/qsnap.h> can be included directly."
+#endif
+
+#include <glib-object.h>
+
+G_BEGIN_DECLS
+
+/**
+ * SECTION:qsnap-enums
+ * @title: Enumerations
+ * @short_description: Phases of an operation
+ */
+
+/**
+ * QsnapPhase:
+ * @QSNAP_PHASE_IDLE: no operation is under way
+ * @QSNAP_PHASE_CHECKING: finding out whether the guest can be captured; nothing is changed
+ * @QSNAP_PHASE_PREPARING: files, overlays and the saver are made while the guest runs
+ * @QSNAP_PHASE_PAUSING: the guest is stopped, its disks are snapshot, its memory is protected
+ * @QSNAP_PHASE_SAVING: the point in time has passed, the guest runs, memory is being saved
+ * @QSNAP_PHASE_SETTLING: what was changed in QEMU for the capture is put back
+ * @QSNAP_PHASE_SEALING: everything is brought to stable storage
+ * @QSNAP_PHASE_ROLLING_BACK: the operation failed or was cancelled and is being undone
+ *
+ * Where an operation of a #QsnapSession is. Within one operation the phase only ever grows; it goes
+ * back to %QSNAP_PHASE_IDLE when the operation ends.
+ *
+ * Since: 1.0
+ */
+typedef enum {
+  QSNAP_PHASE_IDLE,
+  QSNAP_PHASE_CHECKING,
+  QSNAP_PHASE_PREPARING,
+  QSNAP_PHASE_PAUSING,
+  QSNAP_PHASE_SAVING,
+  QSNAP_PHASE_SETTLING,
+  QSNAP_PHASE_SEALING,
+  QSNAP_PHASE_ROLLING_BACK
+} QsnapPhase;
+
+G_END_DECLS

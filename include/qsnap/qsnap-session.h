@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#if !defined(QSNAP_H_INSIDE) && !defined(QSNAP_COMPILATION)
+#error "Only <qsnap/qsnap.h> can be included directly."
+#endif
+
+#include <gio/gio.h>
+#include <gio/gunixfdlist.h>
+#include <json-glib/json-glib.h>
+
+#include <qsnap/qsnap-enums.h>
+#include <qsnap/qsnap-report.h>
+#include <qsnap/qsnap-snapshot-options.h>
+#include <qsnap/qsnap-snapshot.h>
+#include <qsnap/qsnap-version-macros.h>
+
+G_BEGIN_DECLS
+
+#define QSNAP_TYPE_SESSION (qsnap_session_get_type ())
+
+QSNAP_AVAILABLE_IN_1_0
+G_DECLARE_FINAL_TYPE (QsnapSession, qsnap_session, QSNAP, SESSION, GObject)
+
+QSNAP_AVAILABLE_IN_1_0
+QsnapSession *qsnap_session_new (const char *address);
+QSNAP_AVAILABLE_IN_1_0
+QsnapSession *qsnap_session_new_for_stream (GIOStream *stream);
+
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_session_open (QsnapSession *self, GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_open_async (QsnapSession *self, GCancellable *cancellable,
+                               GAsyncReadyCallback callback, gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_session_open_finish (QsnapSession *self, GAsyncResult *result, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_close (QsnapSession *self);
+
+QSNAP_AVAILABLE_IN_1_0
+JsonNode *qsnap_session_execute (QsnapSession *self, const char *command, JsonNode *arguments,
+                                 GUnixFDList *fds, GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_execute_async (QsnapSession *self, const char *command, JsonNode *arguments,
+                                  GUnixFDList *fds, GCancellable *cancellable,
+                                  GAsyncReadyCallback callback, gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+JsonNode *qsnap_session_execute_finish (QsnapSession *self, GAsyncResult *result, GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
+QsnapReport *qsnap_session_check (QsnapSession *self, QsnapSnapshotOptions *options,
+                                  GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_check_async (QsnapSession *self, QsnapSnapshotOptions *options,
+                                GCancellable *cancellable, GAsyncReadyCallback callback,
+                                gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+QsnapReport *qsnap_session_check_finish (QsnapSession *self, GAsyncResult *result,
+                                         GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
+QsnapSnapshot *qsnap_session_instant_snapshot (QsnapSession *self, QsnapSnapshotOptions *options,
+                                               GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_instant_snapshot_async (QsnapSession *self, QsnapSnapshotOptions *options,
+                                           GCancellable *cancellable,
+                                           GAsyncReadyCallback callback, gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+QsnapSnapshot *qsnap_session_instant_snapshot_finish (QsnapSession *self, GAsyncResult *result,
+                                                      GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
+const char *qsnap_session_get_address (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_session_get_is_open (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+char *qsnap_session_dup_qemu_version (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+char *qsnap_session_dup_operation (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+QsnapPhase qsnap_session_get_phase (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+guint64 qsnap_session_get_bytes_done (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+guint64 qsnap_session_get_bytes_total (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+guint64 qsnap_session_get_events_lost (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+guint qsnap_session_get_timeout (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_set_timeout (QsnapSession *self, guint timeout_ms);
+
+G_END_DECLS

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#if !defined(QSNAP_H_INSIDE) && !defined(QSNAP_COMPILATION)
+#error "Only <qsnap/qsnap.h> can be included directly."
+#endif
+
+#include <gio/gio.h>
+
+#include <qsnap/qsnap-version-macros.h>
+
+G_BEGIN_DECLS
+
+#define QSNAP_TYPE_SNAPSHOT_OPTIONS (qsnap_snapshot_options_get_type ())
+
+QSNAP_AVAILABLE_IN_1_0
+G_DECLARE_FINAL_TYPE (QsnapSnapshotOptions, qsnap_snapshot_options, QSNAP, SNAPSHOT_OPTIONS, GObject)
+
+QSNAP_AVAILABLE_IN_1_0
+QsnapSnapshotOptions *qsnap_snapshot_options_new (GFile *directory);
+
+QSNAP_AVAILABLE_IN_1_0
+GFile *qsnap_snapshot_options_get_directory (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_directory (QsnapSnapshotOptions *self, GFile *directory);
+
+QSNAP_AVAILABLE_IN_1_0
+const char *qsnap_snapshot_options_get_name (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_name (QsnapSnapshotOptions *self, const char *name);
+
+QSNAP_AVAILABLE_IN_1_0
+GFile *qsnap_snapshot_options_get_overlay_directory (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_overlay_directory (QsnapSnapshotOptions *self, GFile *directory);
+
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_options_get_allow_managed (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_allow_managed (QsnapSnapshotOptions *self, gboolean allow_managed);
+
+G_END_DECLS

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "disk/qsnap-overlay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "qsnap-json.h"
+
+#define JOB_TIMEOUT_MS (60 * 1000)
+/* A guest that writes faster than the merge copies keeps it from ever being ready; it is stopped for
+ * the last pass after this time. */
+#define MERGE_PATIENCE_MS (20 * 1000)
+
+/* --- names --------------------------------------------------------------------------------- */
+
+/* disk.qcow2 → disk; disk.qsnap-0a1b2c3d.qcow2 → disk, so that names do not grow with the chain. */
+static char *
+stem_of (const char *file)
+{
+  char *stem = g_path_get_basename (file);
+  char *dot = strrchr (stem, '.');
+  char *ours;
+
+  if (dot != NULL && dot != stem)
+    *dot = '\0';
+  ours = g_strrstr (stem, ".qsnap-");
+  if (ours != NULL && ours != stem)
+    *ours = '\0';
+
+  return stem;
+}
+
+void
+qsnap_overlay_plan (QsnapDrive *drive, const char *directory, const char *id, guint index)
+{
+  g_autofree char *beside = g_path_get_dirname (drive->file);
+  g_autofree char *stem = stem_of (drive->file);
+  g_autofree char *name = NULL;
+
+  /* Two images of one name may come together in one folder. */
+  if (directory != NULL && index > 0)
+    name = g_strdup_printf ("%s-%u.qsnap-%s.qcow2", stem, index, id);
+  else
+    name = g_strdup_printf ("%s.qsnap-%s.qcow2", stem, id);
+
+  drive->overlay_file = g_build_filename (directory != NULL ? directory : beside, name, NULL);
+  drive->overlay_node = g_strdup_printf ("qsnap-%s-%u", id, index);
+  drive->overlay_file_node = g_strdup_printf ("qsnap-%s-%u-file", id, index);
+}
+
+/* --- undo ---------------------------------------------------------------------------------- */
+
+static gboolean
+undo_file (gpointer data, GError **error)
+{
+  QsnapOverlay *overlay = data;
+
+  if (g_unlink (overlay->drive->overlay_file) == 0 || errno == ENOENT)
+    return TRUE;
+
+  g_set_error (error, G_IO_ERROR, (int) g_io_error_from_errno (errno), "cannot remove %s: %s",
+               overlay->drive->overlay_file, g_strerror (errno));
+  return FALSE;
+}
+
+static gboolean
+undo_fdset (gpointer data, GError **error)
+{
+  QsnapOverlay *overlay = data;
+  gint64 fdset;
+
+  /* Asked for by path: the answer to add-fd may have been lost. */
+  if (!qsnap_fdset_of_path (overlay->qmp, overlay->drive->overlay_file, &fdset, error))
+    return FALSE;
+
+  return fdset < 0 || qsnap_qmp_remove_fd (overlay->qmp, fdset, error);
+}
+
+/* An undo is pushed before its step, as the answer to a step may be lost: what was never there, or is
+ * gone already, is as good as removed. */
+static gboolean
+delete_node (QsnapOverlay *overlay, const char *node, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (qsnap_qmp_blockdev_del (overlay->qmp, node, &failure)
+      || strstr (failure->message, "Failed to find node") != NULL)
+    return TRUE;
+
+  g_propagate_error (error, g_steal_pointer (&failure));
+
+  return FALSE;
+}
+
+static gboolean
+undo_file_node (gpointer data, GError **error)
+{
+  QsnapOverlay *overlay = data;
+
+  return delete_node (overlay, overlay->drive->overlay_file_node, error);
+}
+
+static gboolean
+undo_node (gpointer data, GError **error)
+{
+  QsnapOverlay *overlay = data;
+
+  return delete_node (overlay, overlay->drive->overlay_node, error);
+}
+
+/* --- prepare ------------------------------------------------------------------------------- */
+
+static int
+open_overlay (QsnapDrive *drive, int flags, GError **error)
+{
+  int fd = open (drive->overlay_file, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+  if (fd < 0)
+    {
+      int code = errno;
+
+      g_set_error (error, G_IO_ERROR, (int) g_io_error_from_errno (code),
+                   "cannot create the overlay %s: %s", drive->overlay_file, g_strerror (code));
+    }
+
+  return fd;
+}
+
+/* Whoever may open the image has to be able to open the overlay, when QEMU is started again: same
+ * owner and mode. An unprivileged caller is the owner of both, or has been given no better. */
+static void
+take_after_base (QsnapDrive *drive, int fd)
+{
+  struct stat base;
+
+  if (stat (drive->file, &base) != 0 || !S_ISREG (base.st_mode))
+    return;
+
+  if (fchown (fd, base.st_uid, base.st_gid) == 0)
+    (void) fchmod (fd, base.st_mode & 0660);
+}
+
+static gboolean
+pass_descriptors (QsnapOverlay *overlay, int read_write, int read_only, QsnapUndo *undo,
+                  GError **error)
+{
+  QsnapDrive *drive = overlay->drive;
+
+  qsnap_undo_push (undo, "remove the overlay's descriptors", drive, undo_fdset, overlay);
+  drive->overlay_fdset
+      = qsnap_qmp_add_fd (overlay->qmp, -1, drive->overlay_file, read_write, error);
+  if (drive->overlay_fdset < 0)
+    return FALSE;
+
+  /* QEMU reopens the image read-only when it becomes a base, and picks by access mode. */
+  return qsnap_qmp_add_fd (overlay->qmp, drive->overlay_fdset, drive->overlay_file, read_only,
+                           error)
+         >= 0;
+}
+
+static gboolean
+create_file (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
+{
+  QsnapDrive *drive = overlay->drive;
+  int read_write = open_overlay (drive, O_RDWR | O_CREAT | O_EXCL, error);
+  int read_only = -1;
+  gboolean passed = FALSE;
+
+  if (read_write < 0)
+    return FALSE;
+
+  qsnap_undo_push (undo, "remove the overlay", drive, undo_file, overlay);
+  take_after_base (drive, read_write);
+  read_only = open_overlay (drive, O_RDONLY, error);
+  if (read_only >= 0)
+    passed = pass_descriptors (overlay, read_write, read_only, undo, error);
+
+  if (read_only >= 0)
+    close (read_only);
+  close (read_write);
+
+  return passed;
+}
+
+static JsonObject *
+cache_of (QsnapDrive *drive)
+{
+  return qsnap_json_object_new ("direct", 'b', drive->direct, "no-flush", 'b', drive->no_flush,
+                                NULL);
+}
+
+static gboolean
+add_file_node (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
+{
+  QsnapDrive *drive = overlay->drive;
+  g_autofree char *filename
+      = g_strdup_printf ("/dev/fdset/%" G_GINT64_FORMAT, drive->overlay_fdset);
+
+  qsnap_undo_push (undo, "remove the overlay's file node", drive, undo_file_node, overlay);
+
+  return qsnap_qmp_do (overlay->qmp, "blockdev-add",
+                       qsnap_json_node_new ("driver", 's', "file", "node-name", 's',
+                                            drive->overlay_file_node, "filename", 's', filename,
+                                            "discard", 's', "unmap", "cache", 'o',
+                                            cache_of (drive), NULL),
+                       error);
+}
+
+static gboolean
+job_concluded (QsnapWatch *watch, gconstpointer job)
+{
+  return g_strcmp0 (g_hash_table_lookup (watch->jobs, job), "concluded") == 0;
+}
+
+/* The event only says that it ended; how, the job list knows. */
+static gboolean
+check_job (QsnapOverlay *overlay, const char *job, GError **error)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (overlay->qmp, "query-jobs", NULL, error);
+  JsonArray *jobs = qsnap_json_array (reply);
+
+  if (reply == NULL)
+    return FALSE;
+
+  for (guint i = 0; jobs != NULL && i < json_array_get_length (jobs); i++)
+    {
+      JsonObject *entry = qsnap_json_array_object (jobs, i);
+      const char *failure = qsnap_json_get_string (entry, "error");
+
+      if (failure != NULL && g_strcmp0 (qsnap_json_get_string (entry, "id"), job) == 0)
+        {
+          g_set_error (error, QSNAP_QMP_ERROR, QSNAP_QMP_ERROR_GENERIC, "blockdev-create: %s",
+                       failure);
+          return FALSE;
+        }
+    }
+
+  return TRUE;
+}
+
+/* Once started the job is short; cancelling is looked at after it. */
+static gboolean
+format_overlay (QsnapOverlay *overlay, GError **error)
+{
+  QsnapDrive *drive = overlay->drive;
+  g_autofree char *job = g_strconcat (drive->overlay_node, "-create", NULL);
+  JsonObject *options = qsnap_json_object_new (
+      "driver", 's', "qcow2", "file", 's', drive->overlay_file_node, "size", 'i', drive->size,
+      "backing-file", 's', drive->file, "backing-fmt", 's', qsnap_drive_format (drive), NULL);
+  gboolean created;
+
+  if (!qsnap_qmp_do (overlay->qmp, "blockdev-create",
+                     qsnap_json_node_new ("job-id", 's', job, "options", 'o', options, NULL),
+                     error))
+    return FALSE;
+
+  if (!qsnap_watch_wait (overlay->watch, job_concluded, job, JOB_TIMEOUT_MS, NULL, error))
+    {
+      if (error != NULL && *error == NULL)
+        g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
+                     "blockdev-create: %s is not made after %d seconds", drive->overlay_file,
+                     JOB_TIMEOUT_MS / 1000);
+      return FALSE;
+    }
+
+  created = check_job (overlay, job, error);
+
+  return qsnap_qmp_job_command (overlay->qmp, "job-dismiss", job, created ? error : NULL)
+         && created;
+}
+
+static gboolean
+add_node (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
+{
+  QsnapDrive *drive = overlay->drive;
+
+  qsnap_undo_push (undo, "remove the overlay's node", drive, undo_node, overlay);
+
+  return qsnap_qmp_do (overlay->qmp, "blockdev-add",
+                       qsnap_json_node_new ("driver", 's', "qcow2", "node-name", 's',
+                                            drive->overlay_node, "file", 's',
+                                            drive->overlay_file_node, "backing", '0', "discard",
+                                            's', "unmap", "detect-zeroes", 's',
+                                            drive->detect_zeroes, "cache", 'o', cache_of (drive),
+                                            NULL),
+                       error);
+}
+
+gboolean
+qsnap_overlay_prepare (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
+{
+  if (create_file (overlay, undo, error) && add_file_node (overlay, undo, error)
+      && format_overlay (overlay, error) && add_node (overlay, undo, error))
+    return TRUE;
+
+  g_prefix_error (error, "preparing an overlay for drive %s: ",
+                  qsnap_drive_label (overlay->drive));
+
+  return FALSE;
+}
+
+JsonObject *
+qsnap_overlay_action (QsnapOverlay *overlay)
+{
+  JsonObject *data = qsnap_json_object_new ("node", 's', overlay->drive->node, "overlay", 's',
+                                            overlay->drive->overlay_node, NULL);
+
+  return qsnap_json_object_new ("type", 's', "blockdev-snapshot", "data", 'o', data, NULL);
+}
+
+/* --- merging back -------------------------------------------------------------------------- */
+
+/* Whether the overlay is what the guest writes into: the transaction's answer may have been lost. */
+static gboolean
+is_in_use (QsnapOverlay *overlay, gboolean *in_use, GError **error)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (overlay->qmp, "query-block", NULL, error);
+  JsonArray *list = qsnap_json_array (reply);
+
+  if (reply == NULL)
+    return FALSE;
+
+  *in_use = FALSE;
+  for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
+    {
+      JsonObject *inserted
+          = qsnap_json_get_object (qsnap_json_array_object (list, i), "inserted");
+
+      if (g_strcmp0 (qsnap_json_get_string (inserted, "node-name"), overlay->drive->overlay_node)
+          == 0)
+        *in_use = TRUE;
+    }
+
+  return TRUE;
+}
+
+static gboolean
+merge_ready_or_ended (QsnapWatch *watch, gconstpointer job)
+{
+  return g_hash_table_contains (watch->block_jobs, job);
+}
+
+static gboolean
+merge_ended (QsnapWatch *watch, gconstpointer job)
+{
+  const char *status = g_hash_table_lookup (watch->block_jobs, job);
+
+  return status != NULL && !g_str_equal (status, "ready");
+}
+
+static gboolean
+merge_failure (QsnapWatch *watch, const char *job, GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  const char *status = g_hash_table_lookup (watch->block_jobs, job);
+
+  if (g_strcmp0 (status, "completed") == 0)
+    return FALSE;
+
+  g_set_error (error, QSNAP_QMP_ERROR, QSNAP_QMP_ERROR_GENERIC, "block-commit: %s",
+               status != NULL ? status : "it does not end");
+
+  return TRUE;
+}
+
+/* Stops the guest where it writes too fast for the job to become ready. */
+static gboolean
+wait_until_ready (QsnapOverlay *overlay, const char *job, gboolean *stopped, GError **error)
+{
+  gboolean running;
+
+  *stopped = FALSE;
+  if (qsnap_watch_wait (overlay->watch, merge_ready_or_ended, job, MERGE_PATIENCE_MS, NULL, error))
+    return TRUE;
+
+  if ((error != NULL && *error != NULL)
+      || !qsnap_qmp_is_running (overlay->qmp, &running, error))
+    return FALSE;
+
+  if (running)
+    {
+      if (!qsnap_qmp_do (overlay->qmp, "stop", NULL, error))
+        return FALSE;
+      *stopped = TRUE;
+    }
+
+  return qsnap_watch_wait (overlay->watch, merge_ready_or_ended, job, 0, NULL, error);
+}
+
+static gboolean
+run_merge (QsnapOverlay *overlay, const char *job, GError **error)
+{
+  gboolean stopped;
+  gboolean merged;
+
+  if (!qsnap_qmp_do (overlay->qmp, "block-commit",
+                     qsnap_json_node_new ("job-id", 's', job, "device", 's',
+                                          overlay->drive->overlay_node, "base-node", 's',
+                                          overlay->drive->node, NULL),
+                     error))
+    return FALSE;
+
+  merged = wait_until_ready (overlay, job, &stopped, error);
+  /* A job that failed already has ended: job-complete's error says less than the job's own. */
+  if (merged)
+    qsnap_qmp_job_command (overlay->qmp, "job-complete", job, NULL);
+  merged = merged && qsnap_watch_wait (overlay->watch, merge_ended, job, 0, NULL, error)
+           && !merge_failure (overlay->watch, job, error);
+
+  if (stopped)
+    merged = qsnap_qmp_do (overlay->qmp, "cont", NULL, merged ? error : NULL) && merged;
+
+  return merged;
+}
+
+gboolean
+qsnap_overlay_merge_back (gpointer data, GError **error)
+{
+  QsnapOverlay *overlay = data;
+  g_autofree char *job = g_strconcat (overlay->drive->overlay_node, "-merge", NULL);
+  gboolean in_use;
+
+  if (!is_in_use (overlay, &in_use, error))
+    return FALSE;
+
+  if (!in_use || run_merge (overlay, job, error))
+    return TRUE;
+
+  g_prefix_error (error, "drive %s goes on in %s, which could not be merged into %s: ",
+                  qsnap_drive_label (overlay->drive), overlay->drive->overlay_file,
+                  overlay->drive->file);
+
+  return FALSE;
+}

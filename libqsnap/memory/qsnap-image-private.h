@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "memory/qsnap-image.h"
+#include "memory/qsnap-stream-parser.h"
+
+G_BEGIN_DECLS
+
+typedef struct
+{
+  char *name;
+  guint64 length;
+  guint64 n_data;
+  guint64 n_zero;
+  char *path; /* this and the next two are NULL for a small block */
+  char *sums_path;
+  char *sums_checksum;
+  int fd; /* -1 until needed */
+  int sums_fd;
+  guint8 *memory; /* a small block, once loaded */
+} QsnapImageBlock;
+
+struct _QsnapImage
+{
+  int dir_fd;
+  int ram_fd;
+  int state_fd;
+  char *machine;
+  GArray *blocks; /* QsnapImageBlock */
+  guint64 bytes;
+  guint64 state_length;
+  guint64 device_offset;
+  guint64 eof_offset;
+  char *state_checksum;
+};
+
+static inline QsnapImageBlock *
+qsnap_image_block (QsnapImage *image, guint index)
+{
+  return &g_array_index (image->blocks, QsnapImageBlock, index);
+}
+
+/* Sets QSNAP_ERROR_CORRUPT and answers FALSE. */
+gboolean qsnap_image_corrupt (GError **error, const char *format, ...) G_GNUC_PRINTF (2, 3);
+
+/* Both open what is not open yet, and check it. */
+gboolean qsnap_image_open_state (QsnapImage *image, GError **error);
+gboolean qsnap_image_open_block (QsnapImage *image, QsnapImageBlock *block, GError **error);
+
+/* Reads the whole state, compares it with its checksum and with what the manifest says. @page,
+ * which may be NULL, is called for the pages of the small blocks. */
+gboolean
+qsnap_image_scan_state (QsnapImage *image,
+                        gboolean (*page) (guint, guint64, const guint8 *, gpointer, GError **),
+                        gpointer user_data,
+                        guint32 *section_id,
+                        GCancellable *cancellable,
+                        GError **error);
+
+/* Reads the pages of a raw block in their order, comparing all with their checksums. @func gets
+ * pieces of any number of pages, with NULL for a hole; it may be NULL. */
+typedef gboolean (*QsnapImagePieceFunc) (QsnapImageBlock *block,
+                                         guint64 offset,
+                                         guint64 len,
+                                         const guint8 *data,
+                                         gpointer user_data,
+                                         GError **error);
+
+gboolean qsnap_image_scan_block (QsnapImage *image,
+                                 QsnapImageBlock *block,
+                                 QsnapImagePieceFunc func,
+                                 gpointer user_data,
+                                 GCancellable *cancellable,
+                                 GError **error);
+
+/* Whole pages of a raw block, compared with their checksums; no more than a piece. */
+#define QSNAP_IMAGE_PIECE (1u << 20)
+
+gboolean qsnap_image_read_pages (QsnapImage *image,
+                                 QsnapImageBlock *block,
+                                 guint64 offset,
+                                 guint8 *buffer,
+                                 gsize len,
+                                 guint64 *n_data,
+                                 GError **error);
+
+G_END_DECLS

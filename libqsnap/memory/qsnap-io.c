@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "memory/qsnap-io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <unistd.h>
+
+#include "qsnap/qsnap-error.h"
+
+gboolean
+qsnap_io_fail (GError **error, int saved_errno, const char *format, ...)
+{
+  g_autofree char *what = NULL;
+  va_list args;
+
+  va_start (args, format);
+  what = g_strdup_vprintf (format, args);
+  va_end (args);
+  g_set_error (error, G_IO_ERROR, g_io_error_from_errno (saved_errno), "%s: %s", what,
+               g_strerror (saved_errno));
+  return FALSE;
+}
+
+int
+qsnap_io_open_dir (int dir_fd, const char *name, GError **error)
+{
+  int fd = openat (dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+  if (fd < 0)
+    qsnap_io_fail (error, errno, "Could not open the folder “%s” of the snapshot", name);
+  return fd;
+}
+
+int
+qsnap_io_make_dir (int dir_fd, const char *name, GError **error)
+{
+  if (mkdirat (dir_fd, name, 0700) != 0 && errno != EEXIST)
+    {
+      qsnap_io_fail (error, errno, "Could not make the folder “%s” of the snapshot", name);
+      return -1;
+    }
+  return qsnap_io_open_dir (dir_fd, name, error);
+}
+
+int
+qsnap_io_create (int dir_fd, const char *name, GError **error)
+{
+  int fd =
+      openat (dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+
+  if (fd < 0)
+    qsnap_io_fail (error, errno, "Could not create “%s” in the snapshot", name);
+  return fd;
+}
+
+static gboolean
+check_file (int dir_fd, int fd, const char *name, guint64 size, GError **error)
+{
+  struct stat dir_info, info;
+
+  if (fstat (fd, &info) != 0 || fstat (dir_fd, &dir_info) != 0)
+    return qsnap_io_fail (error, errno, "Could not examine “%s” of the snapshot", name);
+  if (!S_ISREG (info.st_mode))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+                   "“%s” of the snapshot is not a regular file", name);
+      return FALSE;
+    }
+  if (info.st_uid != geteuid () && info.st_uid != dir_info.st_uid)
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+                   "“%s” of the snapshot belongs to user %u, who does not own the snapshot", name,
+                   (guint)info.st_uid);
+      return FALSE;
+    }
+  if ((guint64)info.st_size != size)
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+                   "“%s” of the snapshot has %" G_GUINT64_FORMAT " bytes, %" G_GUINT64_FORMAT
+                   " were saved",
+                   name, (guint64)info.st_size, size);
+      return FALSE;
+    }
+  return TRUE;
+}
+
+int
+qsnap_io_open (int dir_fd, const char *name, guint64 size, GError **error)
+{
+  /* O_NONBLOCK: somebody may have put a FIFO there, whose open would wait for a writer. */
+  int fd = openat (dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+  if (fd < 0)
+    {
+      if (errno == ENOENT || errno == ELOOP || errno == ENXIO)
+        g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+                     "“%s” of the snapshot is missing, or is not a regular file", name);
+      else
+        qsnap_io_fail (error, errno, "Could not open “%s” of the snapshot", name);
+      return -1;
+    }
+  if (!check_file (dir_fd, fd, name, size, error))
+    {
+      close (fd);
+      return -1;
+    }
+  return fd;
+}
+
+gboolean
+qsnap_io_pwrite (
+    int fd, const void *data, gsize len, guint64 offset, const char *name, GError **error)
+{
+  const guint8 *bytes = data;
+
+  while (len > 0)
+    {
+      gssize n = pwrite (fd, bytes, len, (off_t)offset);
+
+      if (n < 0 && errno == EINTR)
+        continue;
+      /* Nothing written and no errno is not something a file does; do not loop on it. */
+      if (n <= 0)
+        return qsnap_io_fail (error, n < 0 ? errno : ENOSPC, "Could not write “%s”", name);
+      bytes += n;
+      offset += n;
+      len -= n;
+    }
+  return TRUE;
+}
+
+gboolean
+qsnap_io_pread (int fd, void *data, gsize len, guint64 offset, const char *name, GError **error)
+{
+  guint8 *bytes = data;
+
+  while (len > 0)
+    {
+      gssize n = pread (fd, bytes, len, (off_t)offset);
+
+      if (n < 0 && errno == EINTR)
+        continue;
+      if (n < 0)
+        return qsnap_io_fail (error, errno, "Could not read “%s”", name);
+      if (n == 0)
+        {
+          g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "“%s” ends at %" G_GUINT64_FORMAT,
+                       name, offset);
+          return FALSE;
+        }
+      bytes += n;
+      offset += n;
+      len -= n;
+    }
+  return TRUE;
+}
+
+gboolean
+qsnap_io_fsync (int fd, const char *name, GError **error)
+{
+  int result;
+
+  do
+    result = fsync (fd);
+  while (result != 0 && errno == EINTR);
+
+  if (result != 0)
+    return qsnap_io_fail (error, errno, "Could not bring “%s” to stable storage", name);
+  return TRUE;
+}
+
+static gboolean
+write_and_sync (int dir_fd, const char *name, const void *data, gsize len, GError **error)
+{
+  int fd = qsnap_io_create (dir_fd, name, error);
+  gboolean ok;
+
+  if (fd < 0)
+    return FALSE;
+  ok = qsnap_io_pwrite (fd, data, len, 0, name, error) && qsnap_io_fsync (fd, name, error);
+  /* Some file systems report a full disk or a lost server only here. */
+  if (close (fd) != 0 && ok && errno != EINTR)
+    ok = qsnap_io_fail (error, errno, "Could not close “%s”", name);
+  return ok;
+}
+
+gboolean
+qsnap_io_replace (int dir_fd, const char *name, const void *data, gsize len, GError **error)
+{
+  g_autofree char *temporary = g_strdup_printf (".%s.new", name);
+
+  /* Left by a writer that died; nobody else writes here. */
+  if (unlinkat (dir_fd, temporary, 0) != 0 && errno != ENOENT)
+    return qsnap_io_fail (error, errno, "Could not remove “%s”", temporary);
+  if (!write_and_sync (dir_fd, temporary, data, len, error))
+    {
+      unlinkat (dir_fd, temporary, 0);
+      return FALSE;
+    }
+  if (renameat (dir_fd, temporary, dir_fd, name) != 0)
+    {
+      qsnap_io_fail (error, errno, "Could not rename “%s”", name);
+      unlinkat (dir_fd, temporary, 0);
+      return FALSE;
+    }
+  return qsnap_io_fsync (dir_fd, "the snapshot's folder", error);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include <gio/gio.h>
+#include <sys/stat.h>
+
+G_BEGIN_DECLS
+
+/* Files of a snapshot, always relative to a directory that is already open. */
+
+/* Sets a G_IO_ERROR from @saved_errno, "WHAT: strerror", and answers FALSE. */
+gboolean qsnap_io_fail (GError **error, int saved_errno, const char *format, ...)
+    G_GNUC_PRINTF (3, 4);
+
+/* The directory @name, made with mode 0700 if it is not there. */
+int qsnap_io_make_dir (int dir_fd, const char *name, GError **error);
+int qsnap_io_open_dir (int dir_fd, const char *name, GError **error);
+
+/* A new file with mode 0600, open for reading and writing; an existing one is an error. */
+int qsnap_io_create (int dir_fd, const char *name, GError **error);
+
+/* An existing regular file of exactly @size bytes, that belongs to us or to the directory's owner:
+ * all else is QSNAP_ERROR_CORRUPT. */
+int qsnap_io_open (int dir_fd, const char *name, guint64 size, GError **error);
+
+gboolean qsnap_io_pwrite (
+    int fd, const void *data, gsize len, guint64 offset, const char *name, GError **error);
+
+/* A file that ends before @len bytes is QSNAP_ERROR_CORRUPT. */
+gboolean
+qsnap_io_pread (int fd, void *data, gsize len, guint64 offset, const char *name, GError **error);
+
+gboolean qsnap_io_fsync (int fd, const char *name, GError **error);
+
+/* Writes @name anew and renames it into place: afterwards there is the old content or the new one,
+ * never a part. The directory is synced too. */
+gboolean
+qsnap_io_replace (int dir_fd, const char *name, const void *data, gsize len, GError **error);
+
+G_END_DECLS

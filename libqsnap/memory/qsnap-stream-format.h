@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+/* Numbers of QEMU's migration stream, which is an interface between QEMU versions. Big-endian. */
+
+#define QSNAP_STREAM_MAGIC 0x5145564du
+#define QSNAP_STREAM_VERSION 3u
+#define QSNAP_STREAM_RAM_VERSION 4u
+
+enum
+{
+  QSNAP_STREAM_EOF = 0x00,
+  QSNAP_STREAM_SECTION_START = 0x01,
+  QSNAP_STREAM_SECTION_PART = 0x02,
+  QSNAP_STREAM_SECTION_END = 0x03,
+  QSNAP_STREAM_SECTION_FULL = 0x04,
+  QSNAP_STREAM_SUBSECTION = 0x05,
+  QSNAP_STREAM_VMDESCRIPTION = 0x06,
+  QSNAP_STREAM_CONFIGURATION = 0x07,
+  QSNAP_STREAM_COMMAND = 0x08,
+  QSNAP_STREAM_FOOTER = 0x7e
+};
+
+/* Sent by QEMU 10 on the way into a plain migration's last phase, for VFIO. */
+#define QSNAP_STREAM_COMMAND_SWITCHOVER_START 11u
+
+/* In the low twelve bits of a record's offset. */
+enum
+{
+  QSNAP_STREAM_RAM_ZERO = 0x02,
+  QSNAP_STREAM_RAM_MEM_SIZE = 0x04,
+  QSNAP_STREAM_RAM_PAGE = 0x08,
+  QSNAP_STREAM_RAM_EOS = 0x10,
+  QSNAP_STREAM_RAM_CONTINUE = 0x20,
+  QSNAP_STREAM_RAM_XBZRLE = 0x40,
+  QSNAP_STREAM_RAM_HOOK = 0x80,
+  QSNAP_STREAM_RAM_COMPRESSED = 0x100,
+  QSNAP_STREAM_RAM_MULTIFD_FLUSH = 0x200
+};
+#define QSNAP_STREAM_RAM_FLAGS 0xfffu

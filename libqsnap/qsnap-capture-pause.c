@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include <string.h>
+
+#include "qsnap-capture-private.h"
+#include "qsnap-json.h"
+
+/* The pause: stop, disks, memory, proof of the point in time, resume.
+ *
+ * Three ways lead through it:
+ * - the gate (QEMU 7.2): `migrate` while the guest runs, held by a full pipe after it has read all
+ *   RAM; then stop, transaction, and the pipe is emptied;
+ * - stop first (everywhere else): stop, transaction, `migrate`;
+ * - plain migration, of a guest that its owner paused, where a background snapshot would start it.
+ *
+ * QEMU tells that migration is "active" before the point in time, so that event proves nothing. A
+ * RAM page in the stream does: it comes only after QEMU has the devices' state and has protected the
+ * memory. What makes it the *same* instant as the disks' is that the guest did not run in between,
+ * which QEMU's STOP and RESUME events tell (judge_run()). */
+
+#define POLL_US 200
+/* Reading all RAM takes a second a GiB at the worst; a wrong guess only makes the pause longer. */
+#define GATE_PATIENCE_US (30 * G_USEC_PER_SEC)
+/* While the gate is shut QEMU must still answer; this is how long it may flush its disks. */
+#define GATED_STOP_TIMEOUT_MS (20 * 1000)
+#define FIRST_PAGE_TIMEOUT_MS (300 * 1000)
+/* 7.2 resumes the guest from its main loop, a moment after the first page may be there. */
+#define RESUME_PATIENCE_MS 1000
+
+static gboolean
+migration_failed (QsnapWatch *watch)
+{
+  return g_strcmp0 (watch->migration_status, "failed") == 0
+         || g_strcmp0 (watch->migration_status, "cancelled") == 0;
+}
+
+/* --- memory -------------------------------------------------------------------------------- */
+
+static gboolean
+migration_has_ended (QsnapWatch *watch, gconstpointer data)
+{
+  return migration_failed (watch) || g_strcmp0 (watch->migration_status, "completed") == 0;
+}
+
+/* After a plain migration QEMU's run state is "postmigrate", its images are inactive, and the only
+ * way back leads through "running". Both commands are queued before the first is run: QEMU goes
+ * from one to the other without giving the vCPUs time to do anything. */
+static gboolean
+leave_postmigrate (QsnapCapture *capture, GError **error)
+{
+  g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
+
+  if (status == NULL)
+    return FALSE;
+  if (!g_str_equal (status, "postmigrate"))
+    return TRUE;
+
+  return qsnap_qmp_client_call_pair (capture->qmp->client, "cont", NULL, "stop", NULL,
+                                     capture->qmp->timeout_ms, error);
+}
+
+/* The stream has to be read to its end: on 7.2 both a broken stream and migrate_cancel hang the
+ * guest. Where cancelling is safe it makes the end come sooner. */
+static gboolean
+undo_migration (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+  gboolean running;
+
+  qsnap_saver_discard (capture->saver);
+  if (capture->plain || !qsnap_guest_snapshot_resumes (capture->guest))
+    (void) qsnap_qmp_do (capture->qmp, "migrate_cancel", NULL, NULL);
+
+  while (!qsnap_watch_wait (capture->watch, migration_has_ended, NULL, 10 * 1000, NULL, error))
+    {
+      if ((error != NULL && *error != NULL)
+          || !qsnap_qmp_is_running (capture->qmp, &running, error))
+        return FALSE;
+    }
+
+  return !capture->plain || leave_postmigrate (capture, error);
+}
+
+static gboolean
+start_migration (QsnapCapture *capture, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  qsnap_undo_push (capture->undo, "end the migration", NULL, undo_migration, capture);
+  if (qsnap_qmp_do (capture->qmp, "migrate",
+                    qsnap_json_node_new ("uri", 's', "fd:" QSNAP_STREAM_FD_NAME, NULL), &failure))
+    return TRUE;
+
+  /* QEMU refused: there is nothing to end. */
+  if (failure->domain == QSNAP_QMP_ERROR)
+    qsnap_undo_drop (capture->undo, undo_migration, capture);
+  g_propagate_error (error, g_steal_pointer (&failure));
+
+  return FALSE;
+}
+
+static gboolean
+first_page_or_failure (QsnapWatch *watch, gconstpointer data)
+{
+  return watch->saver_first_page || watch->saver_error != NULL || watch->saver_ended
+         || migration_failed (watch);
+}
+
+static gboolean
+wait_for_first_page (QsnapCapture *capture, GError **error)
+{
+  QsnapWatch *watch = capture->watch;
+
+  if (!qsnap_watch_wait (watch, first_page_or_failure, NULL, FIRST_PAGE_TIMEOUT_MS,
+                         capture->cancellable, error))
+    {
+      if (error != NULL && *error == NULL)
+        g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
+                     "starting the memory snapshot: no page of RAM came in %d seconds",
+                     FIRST_PAGE_TIMEOUT_MS / 1000);
+      return FALSE;
+    }
+
+  return qsnap_capture_check_stream (capture, error);
+}
+
+/* --- the gate ------------------------------------------------------------------------------ */
+
+/* Until QEMU's new thread has read all RAM and sleeps in its write to the full pipe. That it sleeps
+ * is a hint, for the length of the pause; that nothing passes the pipe is certain. */
+static gboolean
+wait_at_gate (QsnapCapture *capture, GHashTable *threads, GError **error)
+{
+  gint64 patience = g_get_monotonic_time () + GATE_PATIENCE_US;
+
+  while (g_get_monotonic_time () < patience
+         && !qsnap_process_new_thread_sleeps (capture->guest->process, threads))
+    {
+      if (!qsnap_capture_go_on (capture, error)
+          || !qsnap_capture_check_stream (capture, error))
+        return FALSE;
+      g_usleep (POLL_US);
+    }
+
+  return TRUE;
+}
+
+static gboolean
+approach_gate (QsnapCapture *capture, GError **error)
+{
+  g_autoptr (GHashTable) threads = qsnap_process_threads (capture->guest->process);
+
+  if (threads == NULL)
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_FAILED,
+                           "starting the memory snapshot: QEMU's process is gone");
+      return FALSE;
+    }
+
+  return start_migration (capture, error) && wait_at_gate (capture, threads, error);
+}
+
+/* --- stop and disks ------------------------------------------------------------------------ */
+
+static gboolean
+undo_stop (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+  g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
+
+  if (status == NULL)
+    return FALSE;
+
+  return !g_str_equal (status, "paused") || qsnap_qmp_do (capture->qmp, "cont", NULL, error);
+}
+
+static gboolean
+stop_guest (QsnapCapture *capture, GError **error)
+{
+  QsnapQmp qmp = *capture->qmp;
+  g_autoptr (GError) failure = NULL;
+
+  capture->first_event = qsnap_watch_n_run_events (capture->watch);
+  capture->stop_sent = g_get_monotonic_time ();
+  if (!capture->guest->was_running)
+    {
+      capture->stopped = capture->stop_sent;
+      return TRUE;
+    }
+
+  if (capture->gated && (qmp.timeout_ms == 0 || qmp.timeout_ms > GATED_STOP_TIMEOUT_MS))
+    qmp.timeout_ms = GATED_STOP_TIMEOUT_MS;
+  qsnap_undo_push (capture->undo, "resume the guest", NULL, undo_stop, capture);
+  if (!qsnap_qmp_do (&qmp, "stop", NULL, &failure))
+    {
+      /* This QEMU does not work as the gate needs it. Emptied, it answers again. */
+      if (capture->gated)
+        qsnap_saver_discard (capture->saver);
+      g_propagate_prefixed_error (error, g_steal_pointer (&failure), "stopping the guest: ");
+      return FALSE;
+    }
+  capture->stopped = g_get_monotonic_time ();
+
+  return TRUE;
+}
+
+static gboolean
+snapshot_disks (QsnapCapture *capture, GError **error)
+{
+  JsonArray *actions;
+
+  if (capture->overlays->len > 0)
+    {
+      actions = json_array_new ();
+      for (guint i = 0; i < capture->overlays->len; i++)
+        {
+          QsnapOverlay *overlay = g_ptr_array_index (capture->overlays, i);
+
+          qsnap_undo_push (capture->undo, "merge the overlay back", overlay->drive,
+                           qsnap_overlay_merge_back, overlay);
+          json_array_add_object_element (actions, qsnap_overlay_action (overlay));
+        }
+
+      if (!qsnap_qmp_do (capture->qmp, "transaction",
+                         qsnap_json_node_new ("actions", 'a', actions, NULL), error))
+        {
+          g_prefix_error_literal (error, "snapshotting the disks: ");
+          return FALSE;
+        }
+    }
+
+  capture->disks_done = g_get_monotonic_time ();
+  capture->first_event_after_disks = qsnap_watch_n_run_events (capture->watch);
+
+  return TRUE;
+}
+
+/* --- proof --------------------------------------------------------------------------------- */
+
+static gboolean G_GNUC_PRINTF (2, 3)
+interfered (GError **error, const char *format, ...)
+{
+  g_autofree char *what = NULL;
+  va_list values;
+
+  va_start (values, format);
+  what = g_strdup_vprintf (format, values);
+  va_end (values);
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_INTERFERED,
+               "%s during the pause: disks and memory may not be of one instant, so the snapshot "
+               "was thrown away; try again",
+               what);
+
+  return FALSE;
+}
+
+/* From our stop to the transaction's reply the guest stood still: nothing but our own STOP came,
+ * and QEMU says "paused". The answer to query-status comes after every event before it. */
+static gboolean
+judge_stop (QsnapCapture *capture, GError **error)
+{
+  g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
+  guint stops, resumes;
+
+  if (status == NULL)
+    return FALSE;
+
+  stops = qsnap_watch_count (capture->watch, QSNAP_RUN_STOP, capture->first_event);
+  resumes = qsnap_watch_count (capture->watch, QSNAP_RUN_RESUME, capture->first_event);
+  if (resumes > 0 || stops > (capture->guest->was_running ? 1 : 0))
+    return interfered (error, "somebody else resumed the guest");
+  if (!g_str_equal (status, "paused"))
+    return interfered (error, "the guest's run state became \"%s\"", status);
+
+  capture->moment = qsnap_watch_time_of (capture->watch, QSNAP_RUN_STOP, capture->first_event);
+  if (capture->moment == 0)
+    capture->moment = g_get_real_time ();
+
+  return TRUE;
+}
+
+static gboolean
+has_resumed (QsnapWatch *watch, gconstpointer data)
+{
+  const QsnapCapture *capture = data;
+
+  for (guint i = capture->first_event_after_disks; i < watch->run_events->len; i++)
+    if (g_array_index (watch->run_events, QsnapRunEvent, i).kind == QSNAP_RUN_RESUME)
+      return TRUE;
+
+  return FALSE;
+}
+
+/* A guest that stops for a reason of its own right after the resume is no sign of interference. */
+static gboolean
+guest_stopped_itself (QsnapWatch *watch)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+
+  return watch->shutdown_seen || watch->panic_seen;
+}
+
+/* After the transaction and up to the first page QEMU resumes the guest once, or not at all. If
+ * somebody else had resumed it before the point in time, QEMU would have had to stop it again. */
+static gboolean
+judge_run (QsnapCapture *capture, GError **error)
+{
+  QsnapWatch *watch = capture->watch;
+  guint since = capture->first_event_after_disks;
+  guint stops = qsnap_watch_count (watch, QSNAP_RUN_STOP, since);
+  guint resumes = qsnap_watch_count (watch, QSNAP_RUN_RESUME, since);
+
+  if (!capture->guest->was_running && resumes > 0)
+    return interfered (error, "the guest, which was paused, was resumed");
+  if (resumes > 1)
+    return interfered (error, "somebody else resumed the guest");
+  if (stops > 0 && !(resumes == 1 && guest_stopped_itself (watch)))
+    return interfered (error, "somebody else stopped or resumed the guest");
+
+  return TRUE;
+}
+
+/* --- resume -------------------------------------------------------------------------------- */
+
+static gboolean
+resume_guest (QsnapCapture *capture, GError **error)
+{
+  gboolean resumes = qsnap_guest_snapshot_resumes (capture->guest);
+  g_autofree char *status = NULL;
+
+  /* Events up to here are judged, so that our own RESUME is not among them. */
+  if (resumes && capture->guest->was_running)
+    (void) qsnap_watch_wait (capture->watch, has_resumed, capture, RESUME_PATIENCE_MS, NULL, NULL);
+  status = qsnap_qmp_query_status (capture->qmp, error);
+  if (status == NULL || !judge_run (capture, error))
+    return FALSE;
+
+  if (capture->guest->was_running && g_str_equal (status, "paused"))
+    return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
+
+  return TRUE;
+}
+
+static gboolean
+prove_point_in_time (QsnapCapture *capture, GError **error)
+{
+  if (!wait_for_first_page (capture, error))
+    return FALSE;
+
+  g_mutex_lock (&capture->watch->lock);
+  capture->point_in_time = capture->watch->saver_first_page_time;
+  g_mutex_unlock (&capture->watch->lock);
+
+  if (!resume_guest (capture, error))
+    {
+      g_prefix_error_literal (error, "resuming the guest: ");
+      return FALSE;
+    }
+  capture->resumed = MAX (g_get_monotonic_time (), capture->point_in_time);
+
+  return TRUE;
+}
+
+/* --- the three ways ------------------------------------------------------------------------ */
+
+static gboolean
+pause_gated (QsnapCapture *capture, GError **error)
+{
+  return approach_gate (capture, error) && stop_guest (capture, error)
+         && snapshot_disks (capture, error) && judge_stop (capture, error)
+         && qsnap_saver_go (capture->saver, error) && prove_point_in_time (capture, error);
+}
+
+static gboolean
+pause_stop_first (QsnapCapture *capture, GError **error)
+{
+  return stop_guest (capture, error) && snapshot_disks (capture, error)
+         && judge_stop (capture, error) && qsnap_saver_go (capture->saver, error)
+         && start_migration (capture, error) && prove_point_in_time (capture, error);
+}
+
+/* The guest is paused and stays so; that nobody resumed it is judged when all memory is saved. */
+static gboolean
+pause_plain (QsnapCapture *capture, GError **error)
+{
+  if (!stop_guest (capture, error) || !snapshot_disks (capture, error)
+      || !judge_stop (capture, error) || !qsnap_saver_go (capture->saver, error)
+      || !start_migration (capture, error) || !wait_for_first_page (capture, error))
+    return FALSE;
+
+  capture->point_in_time = capture->resumed = capture->disks_done;
+
+  return TRUE;
+}
+
+gboolean
+qsnap_capture_pause (QsnapCapture *capture, GError **error)
+{
+  if (capture->plain)
+    return pause_plain (capture, error);
+  if (capture->gated)
+    return pause_gated (capture, error);
+
+  return pause_stop_first (capture, error);
+}
+
+/* --- shared with saving -------------------------------------------------------------------- */
+
+gboolean
+qsnap_capture_check_stream (QsnapCapture *capture, GError **error)
+{
+  QsnapWatch *watch = capture->watch;
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+
+  if (watch->saver_error != NULL)
+    {
+      g_propagate_prefixed_error (error, g_error_copy (watch->saver_error),
+                                  "saving the memory: ");
+      return FALSE;
+    }
+
+  if (migration_failed (watch))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED,
+                   "saving the memory: QEMU's migration ended as %s", watch->migration_status);
+      return FALSE;
+    }
+
+  return TRUE;
+}
+
+gboolean
+qsnap_capture_finish_migration (QsnapCapture *capture, GError **error)
+{
+  if (!qsnap_watch_wait (capture->watch, migration_has_ended, NULL, 0, NULL, error)
+      || !qsnap_capture_check_stream (capture, error))
+    return FALSE;
+
+  qsnap_undo_drop (capture->undo, undo_migration, capture);
+  if (!capture->plain)
+    return TRUE;
+
+  return judge_run (capture, error) && leave_postmigrate (capture, error);
+}

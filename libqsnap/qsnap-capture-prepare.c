@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory/qsnap-io.h"
+#include "qsnap-capture-private.h"
+#include "qsnap-json.h"
+#include "qsnap-worker.h"
+
+/* Everything that can be done before the pause: files, overlays, the saver, QEMU's settings. */
+
+/* One page is the smallest pipe there is, and quickest to fill. */
+#define GATE_PIPE_SIZE 4096
+#define STREAM_PIPE_SIZE (1024 * 1024)
+/* A plain migration is limited to 128 MiB/s unless told otherwise. */
+#define NO_BANDWIDTH_LIMIT (G_GINT64_CONSTANT (1) << 50)
+
+/* --- directory ----------------------------------------------------------------------------- */
+
+/* The directory was empty, or did not exist, when the capture began: all that is in it is ours. */
+static gboolean
+remove_contents (int dir_fd, gboolean below, GError **error)
+{
+  int copy = openat (dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  g_autofree char *path = g_strdup_printf ("/proc/self/fd/%d", copy);
+  g_autoptr (GDir) dir = copy >= 0 ? g_dir_open (path, 0, error) : NULL;
+  const char *name;
+  gboolean removed = dir != NULL;
+
+  while (removed && (name = g_dir_read_name (dir)) != NULL)
+    {
+      int child = below ? openat (copy, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+      if (child >= 0)
+        {
+          removed = remove_contents (child, FALSE, error);
+          close (child);
+        }
+      if (removed && unlinkat (copy, name, child >= 0 ? AT_REMOVEDIR : 0) != 0 && errno != ENOENT)
+        removed = qsnap_io_fail (error, errno, "cannot remove %s", name);
+    }
+
+  if (copy >= 0)
+    close (copy);
+
+  return removed;
+}
+
+static gboolean
+undo_directory (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+
+  if (!remove_contents (capture->dir_fd, TRUE, error))
+    return FALSE;
+
+  if (capture->directory_made && rmdir (capture->path) != 0 && errno != ENOENT)
+    return qsnap_io_fail (error, errno, "cannot remove %s", capture->path);
+
+  return TRUE;
+}
+
+static gboolean
+make_directory (QsnapCapture *capture, GError **error)
+{
+  capture->directory_made = mkdir (capture->path, 0700) == 0;
+  if (!capture->directory_made && errno != EEXIST)
+    return qsnap_io_fail (error, errno, "cannot make the directory %s", capture->path);
+
+  capture->dir_fd = open (capture->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (capture->dir_fd < 0)
+    return qsnap_io_fail (error, errno, "cannot open the directory %s", capture->path);
+
+  if (fchmod (capture->dir_fd, 0700) != 0)
+    return qsnap_io_fail (error, errno, "cannot set the mode of %s", capture->path);
+
+  qsnap_undo_push (capture->undo, "remove the snapshot's files", capture, undo_directory, capture);
+
+  return TRUE;
+}
+
+/* --- disks --------------------------------------------------------------------------------- */
+
+static void
+plan_overlays (QsnapCapture *capture)
+{
+  GFile *directory = qsnap_snapshot_options_get_overlay_directory (capture->options);
+  g_autofree char *path = directory != NULL ? g_file_get_path (directory) : NULL;
+  g_autofree char *absolute = path != NULL ? g_canonicalize_filename (path, NULL) : NULL;
+
+  for (guint i = 0; i < capture->guest->drives->len; i++)
+    {
+      QsnapOverlay *overlay = g_new0 (QsnapOverlay, 1);
+
+      overlay->drive = g_ptr_array_index (capture->guest->drives, i);
+      overlay->qmp = capture->qmp;
+      overlay->watch = capture->watch;
+      g_ptr_array_add (capture->overlays, overlay);
+      qsnap_overlay_plan (overlay->drive, absolute, capture->id, i);
+    }
+}
+
+/* What the host holds dirty of the image would be written while the guest stands still. */
+static void
+flush_base (QsnapDrive *drive)
+{
+  int fd = open (drive->file, O_RDONLY | O_CLOEXEC);
+
+  if (fd < 0)
+    return;
+
+  /* It only shortens the pause: QEMU flushes what matters. */
+  (void) fdatasync (fd);
+  close (fd);
+}
+
+static gboolean
+prepare_overlays (QsnapCapture *capture, GError **error)
+{
+  for (guint i = 0; i < capture->overlays->len; i++)
+    if (!qsnap_capture_go_on (capture, error)
+        || !qsnap_overlay_prepare (g_ptr_array_index (capture->overlays, i), capture->undo, error))
+      return FALSE;
+
+  return TRUE;
+}
+
+/* --- stream and saver ---------------------------------------------------------------------- */
+
+static gboolean
+fill_pipe (QsnapCapture *capture, int write_end, GError **error)
+{
+  g_autofree char *filler = g_malloc0 (GATE_PIPE_SIZE);
+  gboolean filled;
+  gssize n;
+
+  if (!g_unix_set_fd_nonblocking (write_end, TRUE, error))
+    return FALSE;
+
+  while ((n = write (write_end, filler, GATE_PIPE_SIZE)) > 0)
+    capture->filler += (gsize) n;
+  filled = n < 0 && errno == EAGAIN;
+  if (!filled)
+    qsnap_io_fail (error, errno, "cannot fill the stream's pipe");
+
+  /* The flag is shared with what QEMU gets. */
+  return g_unix_set_fd_nonblocking (write_end, FALSE, filled ? error : NULL) && filled;
+}
+
+/* The saver died: QEMU's stream must be read on nevertheless, or the guest hangs. */
+typedef struct
+{
+  int fd;
+  QsnapWatch *watch;
+} Drain;
+
+static gpointer
+drain_thread (gpointer data)
+{
+  Drain *drain = data;
+  g_autofree char *buffer = g_malloc (STREAM_PIPE_SIZE);
+  QsnapSaverReport report = { .kind = QSNAP_SAVER_DRAINED };
+  gssize n;
+
+  do
+    n = read (drain->fd, buffer, STREAM_PIPE_SIZE);
+  while (n > 0 || (n < 0 && errno == EINTR));
+
+  close (drain->fd);
+  qsnap_watch_note_saver (&report, drain->watch);
+  qsnap_watch_unref (drain->watch);
+  g_free (drain);
+
+  return NULL;
+}
+
+static void
+saver_reported (const QsnapSaverReport *report, gpointer user_data)
+{
+  QsnapCapture *capture = user_data;
+
+  qsnap_watch_note_saver (report, capture->watch);
+  if (report->kind == QSNAP_SAVER_DIED)
+    {
+      Drain *drain = g_new0 (Drain, 1);
+
+      drain->fd = capture->stream_read;
+      capture->stream_read = -1;
+      drain->watch = qsnap_watch_ref (capture->watch);
+      g_thread_unref (g_thread_new ("qsnap-drain", drain_thread, drain));
+    }
+}
+
+static gboolean
+saver_has_ended (QsnapWatch *watch, gconstpointer data)
+{
+  return watch->saver_ended;
+}
+
+/* After it no file is written any more. The write end is closed everywhere by now, unless QEMU
+ * hangs with it. */
+static gboolean
+undo_saver (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+
+  qsnap_saver_discard (capture->saver);
+  while (!qsnap_watch_wait (capture->watch, saver_has_ended, NULL, 10 * 1000, NULL, NULL))
+    {
+      gboolean running;
+
+      /* Where QEMU is gone the pipe has ended, and the saver with it. */
+      if (qsnap_watch_is_closed (capture->watch))
+        return TRUE;
+      if (!qsnap_qmp_is_running (capture->qmp, &running, error))
+        return FALSE;
+    }
+
+  return TRUE;
+}
+
+static gboolean
+undo_stream_fd (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+
+  /* `migrate` has taken it, or will never get it. */
+  (void) qsnap_qmp_closefd (capture->qmp, QSNAP_STREAM_FD_NAME, NULL);
+
+  return TRUE;
+}
+
+static gboolean
+settle_keep_fd (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+
+  return qsnap_qmp_closefd (capture->qmp, QSNAP_KEEP_FD_NAME, error);
+}
+
+static gboolean
+start_saver (QsnapCapture *capture, GError **error)
+{
+  g_autoptr (GStrvBuilder) raw_blocks = g_strv_builder_new ();
+  g_auto (GStrv) names = NULL;
+
+  for (guint i = 0; i < capture->guest->drives->len; i++)
+    {
+      QsnapDrive *drive = g_ptr_array_index (capture->guest->drives, i);
+
+      if (drive->nvram_block != NULL)
+        g_strv_builder_add (raw_blocks, drive->nvram_block);
+    }
+  names = g_strv_builder_end (raw_blocks);
+
+  capture->saver = qsnap_saver_start (qsnap_worker_context (), capture->stream_read,
+                                      capture->dir_fd, (const char *const *) names, capture->filler,
+                                      saver_reported, capture, error);
+  if (capture->saver == NULL)
+    {
+      g_prefix_error (error, "starting the saver: ");
+      return FALSE;
+    }
+
+  qsnap_undo_push (capture->undo, "wait for the saver", capture, undo_saver, capture);
+
+  return TRUE;
+}
+
+static gboolean
+pass_stream (QsnapCapture *capture, int write_end, GError **error)
+{
+  qsnap_undo_push (capture->undo, "close the stream in QEMU", NULL, undo_stream_fd, capture);
+  if (!qsnap_qmp_getfd (capture->qmp, QSNAP_STREAM_FD_NAME, write_end, error)
+      || !qsnap_qmp_getfd (capture->qmp, QSNAP_KEEP_FD_NAME, capture->stream_read, error))
+    return FALSE;
+
+  qsnap_undo_push (capture->settle, "close the stream's copy in QEMU", NULL, settle_keep_fd,
+                   capture);
+
+  return TRUE;
+}
+
+/* The gate is a pipe that is full before QEMU writes to it. */
+static gboolean
+make_stream (QsnapCapture *capture, GError **error)
+{
+  int fds[2];
+  gboolean made;
+
+  if (!g_unix_open_pipe (fds, FD_CLOEXEC, error))
+    return FALSE;
+
+  capture->stream_read = fds[0];
+  /* Fails for a user who has too many large pipes; any size is right. */
+  (void) fcntl (fds[1], F_SETPIPE_SZ, capture->gated ? GATE_PIPE_SIZE : STREAM_PIPE_SIZE);
+
+  made = (!capture->gated || fill_pipe (capture, fds[1], error)) && start_saver (capture, error)
+         && pass_stream (capture, fds[1], error);
+  close (fds[1]);
+
+  return made;
+}
+
+/* --- QEMU's settings ----------------------------------------------------------------------- */
+
+static gboolean
+settle_capabilities (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+  QsnapGuest *guest = capture->guest;
+  g_autoptr (GHashTable) found = g_hash_table_new (g_str_hash, g_str_equal);
+  GHashTableIter iter;
+  gpointer name;
+
+  g_hash_table_iter_init (&iter, guest->wanted_capabilities);
+  while (g_hash_table_iter_next (&iter, &name, NULL))
+    g_hash_table_insert (found, name, g_hash_table_lookup (guest->capabilities, name));
+
+  return qsnap_qmp_do (capture->qmp, "migrate-set-capabilities",
+                       qsnap_qmp_capabilities_arguments (found), error);
+}
+
+static gboolean
+set_capabilities (QsnapCapture *capture, GError **error)
+{
+  if (g_hash_table_size (capture->guest->wanted_capabilities) == 0)
+    return TRUE;
+
+  qsnap_undo_push (capture->settle, "put the migration capabilities back", NULL,
+                   settle_capabilities, capture);
+
+  return qsnap_qmp_do (
+      capture->qmp, "migrate-set-capabilities",
+      qsnap_qmp_capabilities_arguments (capture->guest->wanted_capabilities), error);
+}
+
+static gboolean
+settle_bandwidth (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+
+  return qsnap_qmp_do (
+      capture->qmp, "migrate-set-parameters",
+      qsnap_json_node_new ("max-bandwidth", 'i', capture->max_bandwidth, NULL), error);
+}
+
+static gboolean
+raise_bandwidth (QsnapCapture *capture, GError **error)
+{
+  g_autoptr (JsonNode) reply
+      = qsnap_qmp_run (capture->qmp, "query-migrate-parameters", NULL, error);
+
+  if (reply == NULL)
+    return FALSE;
+
+  capture->max_bandwidth = qsnap_json_get_int (qsnap_json_object (reply), "max-bandwidth", 0);
+  qsnap_undo_push (capture->settle, "put max-bandwidth back", NULL, settle_bandwidth, capture);
+
+  return qsnap_qmp_do (
+      capture->qmp, "migrate-set-parameters",
+      qsnap_json_node_new ("max-bandwidth", 'i', NO_BANDWIDTH_LIMIT, NULL), error);
+}
+
+static gboolean
+settle_shutdown_action (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+
+  return qsnap_qmp_set_shutdown_action (capture->qmp, capture->guest->shutdown_action, error);
+}
+
+/* A guest that powers off, or reboots under -no-reboot, would take the snapshot with it, and on 7.2
+ * hang QEMU. */
+static gboolean
+hold_shutdown (QsnapCapture *capture, GError **error)
+{
+  if (g_str_equal (capture->guest->shutdown_action, "pause"))
+    return TRUE;
+
+  qsnap_undo_push (capture->settle, "put the shutdown action back", NULL, settle_shutdown_action,
+                   capture);
+
+  return qsnap_qmp_set_shutdown_action (capture->qmp, "pause", error);
+}
+
+/* Last executed of all undos: where the guest ends up, whatever order things happened in. */
+static gboolean
+undo_run_state (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+  g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
+
+  if (status == NULL)
+    return FALSE;
+
+  if (capture->guest->was_running && g_str_equal (status, "paused"))
+    return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
+  if (!capture->guest->was_running && g_str_equal (status, "running"))
+    return qsnap_qmp_do (capture->qmp, "stop", NULL, error);
+
+  return TRUE;
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
+/* The gate needs to see QEMU's threads. */
+static gboolean
+can_gate (QsnapCapture *capture)
+{
+  g_autoptr (GHashTable) threads = NULL;
+
+  if (capture->plain || !capture->guest->was_running
+      || !qsnap_guest_has_gate (capture->guest))
+    return FALSE;
+
+  threads = qsnap_process_threads (capture->guest->process);
+
+  return threads != NULL;
+}
+
+gboolean
+qsnap_capture_prepare (QsnapCapture *capture, GError **error)
+{
+  QsnapGuest *guest = capture->guest;
+  const char *address = qsnap_session_get_address (qsnap_operation_get_session (capture->operation));
+
+  capture->plain = qsnap_guest_needs_plain_migration (guest);
+  capture->gated = can_gate (capture);
+
+  if (!make_directory (capture, error))
+    return FALSE;
+
+  plan_overlays (capture);
+  if (!qsnap_journal_start (&capture->journal, capture->dir_fd, capture->id, capture->name, address,
+                            guest, error))
+    return FALSE;
+
+  qsnap_undo_push (capture->undo, "put the run state back", NULL, undo_run_state, capture);
+  if (!prepare_overlays (capture, error) || !make_stream (capture, error)
+      || !hold_shutdown (capture, error) || (capture->plain && !raise_bandwidth (capture, error))
+      || !qsnap_journal_step (&capture->journal, "pausing", error))
+    return FALSE;
+
+  for (guint i = 0; i < guest->drives->len; i++)
+    flush_base (g_ptr_array_index (guest->drives, i));
+
+  /* Last, so that it is on for no longer than needed: a migration that somebody starts with it on
+   * leaves two guests on one disk. */
+  return qsnap_capture_go_on (capture, error) && set_capabilities (capture, error)
+         && qsnap_capture_go_on (capture, error);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "disk/qsnap-overlay.h"
+#include "qsnap-capture.h"
+#include "qsnap-guest.h"
+#include "qsnap-journal.h"
+#include "qsnap-undo.h"
+#include "qsnap-watch.h"
+#include "saver/qsnap-saver-client.h"
+
+G_BEGIN_DECLS
+
+/* Names of the descriptors in QEMU. The second is a copy of the pipe's read end: with it, QEMU's
+ * stream cannot break even if every reader dies. */
+#define QSNAP_STREAM_FD_NAME "qsnap-stream"
+#define QSNAP_KEEP_FD_NAME "qsnap-keep"
+
+typedef struct
+{
+  QsnapOperation *operation;
+  QsnapSnapshotOptions *options;
+  GCancellable *cancellable;
+
+  QsnapGuest *guest;
+  /* guest's */
+  QsnapQmp *qmp;
+  QsnapWatch *watch;
+  QsnapReport *report;
+  /* Run only if the capture fails. */
+  QsnapUndo *undo;
+  /* Puts back what was changed for the time of the capture: run in any case, after undo. */
+  QsnapUndo *settle;
+
+  /* Eight hexadecimal digits in the names of nodes and overlays. */
+  char *id;
+  char *name;
+  GFile *directory;
+  char *path;
+  int dir_fd;
+  gboolean directory_made;
+  QsnapJournal journal;
+  /* QsnapOverlay, as guest->drives */
+  GPtrArray *overlays;
+
+  QsnapSaver *saver;
+  /* The library's copy of the pipe's read end, to read on if the saver dies. */
+  int stream_read;
+  gsize filler;
+  gboolean gated;
+  gboolean plain;
+  gint64 max_bandwidth;
+
+  /* Monotonic, microseconds. */
+  gint64 stop_sent;
+  gint64 stopped;
+  gint64 disks_done;
+  gint64 point_in_time;
+  gint64 resumed;
+  gint64 saved;
+  /* Of QEMU's events: where in watch->run_events the pause begins, and when the guest stood still,
+   * microseconds since the epoch. */
+  guint first_event;
+  guint first_event_after_disks;
+  gint64 moment;
+
+  QsnapSnapshot *snapshot;
+} QsnapCapture;
+
+/* One function a phase; each pushes the undo of what it does. */
+gboolean qsnap_capture_prepare (QsnapCapture *capture, GError **error);
+gboolean qsnap_capture_pause (QsnapCapture *capture, GError **error);
+gboolean qsnap_capture_save (QsnapCapture *capture, GError **error);
+gboolean qsnap_capture_seal (QsnapCapture *capture, GError **error);
+
+/* What is known of the snapshot so far, for its manifest. */
+JsonObject *qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory);
+
+/* FALSE, with the error, if the operation was cancelled. */
+gboolean qsnap_capture_go_on (QsnapCapture *capture, GError **error);
+
+/* FALSE, with the error, if the saver or QEMU's migration has failed. */
+gboolean qsnap_capture_check_stream (QsnapCapture *capture, GError **error);
+
+/* Waits until QEMU's migration has ended well; a guest whose memory went by plain migration is
+ * paused again then. */
+gboolean qsnap_capture_finish_migration (QsnapCapture *capture, GError **error);
+
+G_END_DECLS

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "memory/qsnap-image.h"
+#include "memory/qsnap-io.h"
+#include "qsnap-capture-private.h"
+#include "qsnap-json.h"
+#include "qsnap-manifest.h"
+#include "qsnap-snapshot-private.h"
+
+/* Sealing: what the saver left is made a snapshot. */
+
+/* --- UEFI variables ------------------------------------------------------------------------ */
+
+/* An image that is not raw is read by the tool that knows its format. */
+static int
+open_converted (QsnapCapture *capture, QsnapDrive *drive, GError **error)
+{
+  const char *name = "nvram.tmp";
+  g_autofree char *target = g_build_filename (capture->path, name, NULL);
+  g_autoptr (GSubprocess) process = NULL;
+  g_autofree char *complaint = NULL;
+  int fd;
+
+  process = g_subprocess_new (G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_PIPE,
+                              error, "qemu-img", "convert", "-U", "-f",
+                              qsnap_drive_format (drive), "-O", "raw", drive->file, target, NULL);
+  if (process == NULL
+      || !g_subprocess_communicate_utf8 (process, NULL, NULL, NULL, &complaint, error))
+    return -1;
+
+  if (!g_subprocess_get_successful (process))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED, "qemu-img cannot read %s: %s",
+                   drive->file, g_strstrip (complaint));
+      return -1;
+    }
+
+  fd = openat (capture->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0)
+    qsnap_io_fail (error, errno, "%s", target);
+  (void) unlinkat (capture->dir_fd, name, 0);
+
+  return fd;
+}
+
+static int
+open_nvram (QsnapCapture *capture, QsnapDrive *drive, GError **error)
+{
+  int fd;
+
+  if (!g_str_equal (qsnap_drive_format (drive), "raw"))
+    return open_converted (capture, drive, error);
+
+  fd = open (drive->file, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    qsnap_io_fail (error, errno, "%s", drive->file);
+
+  return fd;
+}
+
+/* QEMU does not protect the RAM of pflash, so a variable that was written while memory was saved may
+ * be in the image; the drive's base has them as they were at the point in time. */
+static gboolean
+take_nvram_of_base (QsnapCapture *capture, JsonObject *memory, QsnapDrive *drive, GError **error)
+{
+  int fd = open_nvram (capture, drive, error);
+  gboolean taken;
+
+  if (fd < 0)
+    return FALSE;
+
+  taken = qsnap_image_replace_block (capture->dir_fd, memory, drive->nvram_block, fd,
+                                     (guint64) drive->size, error);
+  close (fd);
+
+  return taken;
+}
+
+/* --- stable storage ------------------------------------------------------------------------ */
+
+static gboolean
+sync_path (const char *path, int flags, GError **error)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC | flags);
+  gboolean synced;
+
+  if (fd < 0)
+    return qsnap_io_fail (error, errno, "cannot open %s to sync it", path);
+
+  synced = qsnap_io_fsync (fd, path, error);
+  close (fd);
+
+  return synced;
+}
+
+/* The base has to hold what the guest had written, and the overlay has to exist after a power cut:
+ * without it the guest does not start. */
+static gboolean
+sync_disk (QsnapDrive *drive, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (drive->overlay_file);
+
+  return sync_path (drive->file, 0, error) && sync_path (drive->overlay_file, 0, error)
+         && sync_path (folder, O_DIRECTORY, error)
+         && qsnap_file_identity_read (&drive->base, drive->file, error);
+}
+
+/* --- the manifest -------------------------------------------------------------------------- */
+
+static JsonObject *
+disk_to_json (QsnapDrive *drive)
+{
+  JsonObject *base = qsnap_file_identity_to_json (&drive->base);
+  JsonObject *overlay = qsnap_json_object_new ("file", 's', drive->overlay_file, "format", 's',
+                                               "qcow2", "node", 's', drive->overlay_node, NULL);
+
+  json_object_set_string_member (base, "file", drive->file);
+  json_object_set_string_member (base, "format", qsnap_drive_format (drive));
+
+  return qsnap_json_object_new ("device", 's', qsnap_drive_label (drive), "qdev", 's', drive->qdev,
+                                "node", 's', drive->node, "size", 'i', drive->size, "nvram-block",
+                                's', drive->nvram_block, "base", 'o', base, "overlay", 'o', overlay,
+                                NULL);
+}
+
+static JsonArray *
+disks_to_json (GPtrArray *drives)
+{
+  JsonArray *array = json_array_new ();
+
+  for (guint i = 0; i < drives->len; i++)
+    json_array_add_object_element (array, disk_to_json (g_ptr_array_index (drives, i)));
+
+  return array;
+}
+
+/* JSON is UTF-8; a command line is bytes. */
+static JsonArray *
+strings_to_json (const char *const *strings)
+{
+  JsonArray *array = json_array_new ();
+
+  for (; strings != NULL && *strings != NULL; strings++)
+    {
+      g_autofree char *valid = g_utf8_make_valid (*strings, -1);
+
+      json_array_add_string_element (array, valid);
+    }
+
+  return array;
+}
+
+static JsonObject *
+qemu_to_json (QsnapGuest *guest)
+{
+  QsnapProcess *process = guest->process;
+  JsonArray *command_line = NULL;
+
+  if (process->command_line != NULL)
+    command_line = strings_to_json ((const char *const *) process->command_line);
+
+  return qsnap_json_object_new ("version", 's', guest->version, "machine", 's', guest->machine,
+                                "command-line", 'a', command_line, "directory", 's',
+                                process->directory, NULL);
+}
+
+static void
+count_memory (JsonObject *memory, gint64 *size, gint64 *data)
+{
+  JsonArray *blocks = qsnap_json_get_array (memory, "blocks");
+
+  *size = 0;
+  for (guint i = 0; blocks != NULL && i < json_array_get_length (blocks); i++)
+    *size += qsnap_json_get_int (qsnap_json_array_object (blocks, i), "length", 0);
+  *data = qsnap_json_get_int (memory, "pages", 0) * qsnap_json_get_int (memory, "page-size", 0);
+}
+
+static JsonObject *
+guest_to_json (QsnapGuest *guest, JsonObject *memory)
+{
+  JsonObject *object = qsnap_json_object_new ("name", 's', guest->name, "uuid", 's', guest->uuid,
+                                              "run-state", 's', guest->run_state, "vcpus", 'i',
+                                              guest->n_vcpus, NULL);
+  gint64 size, data;
+
+  if (memory != NULL)
+    {
+      count_memory (memory, &size, &data);
+      json_object_set_int_member (object, "memory-size", size);
+      json_object_set_int_member (object, "data-size", data);
+    }
+
+  return object;
+}
+
+/* By QEMU's own stamps of STOP and RESUME; the client's clock, which includes the way of the
+ * messages, only splits it. */
+static JsonObject *
+timing_to_json (QsnapCapture *capture)
+{
+  gint64 resumed = qsnap_watch_time_of (capture->watch, QSNAP_RUN_RESUME,
+                                        capture->first_event_after_disks);
+  gint64 pause = 0;
+  JsonObject *object;
+
+  if (capture->guest->was_running)
+    pause = resumed > 0 ? resumed - capture->moment : capture->resumed - capture->stop_sent;
+
+  object = qsnap_json_object_new ("pause-us", 'i', pause, "stop-us", 'i',
+                                  capture->stopped - capture->stop_sent, "disks-us", 'i',
+                                  capture->disks_done - capture->stopped, "memory-us", 'i',
+                                  capture->point_in_time - capture->disks_done, "resume-us", 'i',
+                                  capture->resumed - capture->point_in_time, NULL);
+  if (capture->saved > 0)
+    json_object_set_int_member (object, "save-us", capture->saved - capture->point_in_time);
+
+  return object;
+}
+
+static char *
+moment_to_text (gint64 moment)
+{
+  g_autoptr (GDateTime) seconds = g_date_time_new_from_unix_utc (moment / G_USEC_PER_SEC);
+  g_autoptr (GDateTime) time = g_date_time_add (seconds, moment % G_USEC_PER_SEC);
+
+  return g_date_time_format_iso8601 (time);
+}
+
+JsonObject *
+qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory)
+{
+  g_auto (GStrv) warnings = qsnap_report_get_warnings (capture->report);
+  g_autofree char *time = moment_to_text (capture->moment);
+
+  return qsnap_json_object_new (
+      "name", 's', capture->name, "id", 's', capture->id, "time", 's', time, "qemu", 'o',
+      qemu_to_json (capture->guest), "guest", 'o', guest_to_json (capture->guest, memory), "disks",
+      'a', disks_to_json (capture->guest->drives), "timing", 'o', timing_to_json (capture),
+      "warnings", 'a', strings_to_json ((const char *const *) warnings), "memory", 'o',
+      memory != NULL ? json_object_ref (memory) : NULL, NULL);
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
+static gboolean
+write_snapshot (QsnapCapture *capture, JsonObject *memory, GError **error)
+{
+  g_autoptr (JsonObject) manifest = NULL;
+  g_autofree char *parent = g_path_get_dirname (capture->path);
+
+  capture->saved = g_get_monotonic_time ();
+  manifest = qsnap_capture_describe (capture, memory);
+
+  /* The directory's own entry first: the manifest must not be durable in a folder that is not. */
+  if (!sync_path (parent, O_DIRECTORY, error)
+      || !qsnap_manifest_write (capture->dir_fd, manifest, error))
+    return FALSE;
+
+  qsnap_snapshot_seal (capture->snapshot, g_steal_pointer (&manifest));
+
+  return TRUE;
+}
+
+gboolean
+qsnap_capture_seal (QsnapCapture *capture, GError **error)
+{
+  GPtrArray *drives = capture->guest->drives;
+  g_autoptr (JsonObject) memory = qsnap_image_load_json (capture->dir_fd, error);
+
+  if (memory == NULL || !qsnap_journal_step (&capture->journal, "sealing", error))
+    return FALSE;
+
+  for (guint i = 0; i < drives->len; i++)
+    {
+      QsnapDrive *drive = g_ptr_array_index (drives, i);
+
+      if ((drive->nvram_block != NULL && !take_nvram_of_base (capture, memory, drive, error))
+          || !sync_disk (drive, error))
+        return FALSE;
+    }
+
+  if (!qsnap_capture_go_on (capture, error) || !write_snapshot (capture, memory, error))
+    return FALSE;
+
+  /* The snapshot exists. What is left over of its making harms nobody. */
+  (void) unlinkat (capture->dir_fd, QSNAP_IMAGE_JSON, 0);
+  (void) qsnap_journal_remove (&capture->journal, NULL);
+
+  return TRUE;
+}

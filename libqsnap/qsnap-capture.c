@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-capture.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "qsnap-capture-private.h"
+#include "qsnap-check.h"
+#include "qsnap-session-private.h"
+#include "qsnap-snapshot-private.h"
+#include "qsnap-worker.h"
+
+/* A capture from top to bottom: check, prepare, pause, save, settle, seal. The phases are in files
+ * of their own; here is their order, and the one way out. */
+
+#define PROGRESS_MS 100
+
+gboolean
+qsnap_capture_go_on (QsnapCapture *capture, GError **error)
+{
+  return !g_cancellable_set_error_if_cancelled (capture->cancellable, error);
+}
+
+/* --- begin and end ------------------------------------------------------------------------- */
+
+static char *
+absolute_path (QsnapSnapshotOptions *options)
+{
+  GFile *directory = qsnap_snapshot_options_get_directory (options);
+  g_autofree char *path = directory != NULL ? g_file_get_path (directory) : NULL;
+
+  return path != NULL ? g_canonicalize_filename (path, NULL) : NULL;
+}
+
+static gboolean
+capture_init (QsnapCapture *capture, QsnapOperation *operation, QsnapSnapshotOptions *options,
+              GCancellable *cancellable, GError **error)
+{
+  QsnapSession *session = qsnap_operation_get_session (operation);
+  g_autoptr (QsnapQmpClient) client = qsnap_session_ref_client (session, error);
+  g_autoptr (GIOStream) stream = NULL;
+
+  memset (capture, 0, sizeof *capture);
+  capture->dir_fd = capture->stream_read = -1;
+  if (client == NULL)
+    return FALSE;
+
+  stream = qsnap_session_ref_stream (session);
+  capture->operation = operation;
+  capture->options = options;
+  capture->cancellable = cancellable;
+  capture->guest = qsnap_guest_new (client, stream, qsnap_session_get_timeout (session));
+  capture->qmp = &capture->guest->qmp;
+  capture->watch = qsnap_watch_new ();
+  capture->report = qsnap_report_new ();
+  capture->undo = qsnap_undo_new ();
+  capture->settle = qsnap_undo_new ();
+  capture->overlays = g_ptr_array_new_with_free_func (g_free);
+  capture->id = g_strdup_printf ("%08x", g_random_int ());
+  capture->path = absolute_path (options);
+  qsnap_session_set_watch (session, capture->watch);
+
+  return TRUE;
+}
+
+static void
+free_saver (gpointer saver)
+{
+  qsnap_saver_free (saver);
+}
+
+static void
+capture_clear (QsnapCapture *capture)
+{
+  if (capture->operation == NULL)
+    return;
+
+  qsnap_session_set_watch (qsnap_operation_get_session (capture->operation), NULL);
+  /* Its reports come in the worker's thread; none can come after this. */
+  if (capture->saver != NULL)
+    qsnap_worker_run_and_wait (free_saver, capture->saver);
+  if (capture->stream_read >= 0)
+    close (capture->stream_read);
+  if (capture->dir_fd >= 0)
+    close (capture->dir_fd);
+  qsnap_journal_clear (&capture->journal);
+  qsnap_undo_free (capture->undo);
+  qsnap_undo_free (capture->settle);
+  g_ptr_array_unref (capture->overlays);
+  qsnap_guest_free (capture->guest);
+  qsnap_watch_unref (capture->watch);
+  g_object_unref (capture->report);
+  g_clear_object (&capture->directory);
+  g_clear_object (&capture->snapshot);
+  g_free (capture->id);
+  g_free (capture->name);
+  g_free (capture->path);
+}
+
+/* --- check --------------------------------------------------------------------------------- */
+
+static gboolean
+check (QsnapCapture *capture, GError **error)
+{
+  const char *name = qsnap_snapshot_options_get_name (capture->options);
+  GError *problem;
+
+  if (!qsnap_check_guest (capture->guest, capture->options, capture->report, capture->cancellable,
+                          error))
+    {
+      g_prefix_error (error, "checking the guest: ");
+      return FALSE;
+    }
+
+  problem = qsnap_report_to_error (capture->report);
+  if (problem != NULL)
+    {
+      g_propagate_error (error, problem);
+      return FALSE;
+    }
+
+  capture->directory = g_file_new_for_path (capture->path);
+  capture->name = name != NULL ? g_strdup (name) : g_path_get_basename (capture->path);
+
+  return TRUE;
+}
+
+/* --- save ---------------------------------------------------------------------------------- */
+
+typedef struct
+{
+  guint64 bytes_done;
+} Progress;
+
+static gboolean
+saver_made_progress (QsnapWatch *watch, gconstpointer data)
+{
+  const Progress *progress = data;
+
+  return watch->saver_saved || watch->saver_ended || watch->saver_error != NULL
+         || watch->bytes_done != progress->bytes_done;
+}
+
+static gboolean
+tell_progress (QsnapCapture *capture, Progress *progress)
+{
+  QsnapWatch *watch = capture->watch;
+  guint64 total;
+  gboolean saved;
+
+  g_mutex_lock (&watch->lock);
+  progress->bytes_done = watch->bytes_done;
+  total = watch->bytes_total;
+  saved = watch->saver_saved;
+  g_mutex_unlock (&watch->lock);
+
+  if (total > 0)
+    qsnap_operation_set_progress (capture->operation, progress->bytes_done, total);
+
+  return saved;
+}
+
+gboolean
+qsnap_capture_save (QsnapCapture *capture, GError **error)
+{
+  Progress progress = { 0 };
+  gboolean saved = FALSE;
+
+  /* For recovery only; the guest already runs. */
+  if (!qsnap_journal_step (&capture->journal, "saving", error))
+    return FALSE;
+
+  while (!saved)
+    {
+      g_autoptr (GError) failure = NULL;
+
+      if (!qsnap_watch_wait (capture->watch, saver_made_progress, &progress, PROGRESS_MS,
+                             capture->cancellable, &failure)
+          && failure != NULL)
+        {
+          g_propagate_prefixed_error (error, g_steal_pointer (&failure), "saving the memory: ");
+          return FALSE;
+        }
+      if (!qsnap_capture_check_stream (capture, error))
+        return FALSE;
+      saved = tell_progress (capture, &progress);
+    }
+
+  return qsnap_capture_finish_migration (capture, error);
+}
+
+/* --- settle -------------------------------------------------------------------------------- */
+
+/* What the guest asked for while its shutdown was held: it powered off, or rebooted under
+ * -no-reboot. QEMU would have ended then, and does so now. */
+static void
+carry_out_wish (QsnapCapture *capture)
+{
+  g_autofree char *status = NULL;
+  gboolean wished;
+
+  g_mutex_lock (&capture->watch->lock);
+  wished = capture->watch->shutdown_seen || capture->watch->panic_seen;
+  g_mutex_unlock (&capture->watch->lock);
+
+  if (!wished || !g_str_equal (capture->guest->shutdown_action, "poweroff"))
+    return;
+
+  status = qsnap_qmp_query_status (capture->qmp, NULL);
+  if (g_strcmp0 (status, "shutdown") == 0 || g_strcmp0 (status, "guest-panicked") == 0)
+    (void) qsnap_qmp_do (capture->qmp, "quit", NULL, NULL);
+}
+
+/* --- the order, and the way out ------------------------------------------------------------ */
+
+static gboolean
+take_snapshot (QsnapCapture *capture, GError **error)
+{
+  qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_CHECKING);
+  if (!check (capture, error))
+    return FALSE;
+
+  qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_PREPARING);
+  if (!qsnap_capture_prepare (capture, error))
+    return FALSE;
+
+  qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_PAUSING);
+  if (!qsnap_capture_pause (capture, error))
+    return FALSE;
+
+  capture->snapshot
+      = qsnap_snapshot_new_unsealed (capture->directory, qsnap_capture_describe (capture, NULL));
+  if (!capture->plain)
+    qsnap_operation_point_in_time (capture->operation, capture->snapshot);
+
+  qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SAVING);
+
+  return qsnap_capture_save (capture, error);
+}
+
+/* Puts QEMU back as it was before the seal: the snapshot does not depend on it any more, and a
+ * failure must not lose what is saved. */
+static gboolean
+settle_and_seal (QsnapCapture *capture, GError **error)
+{
+  g_autoptr (GError) unsettled = NULL;
+
+  qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SETTLING);
+  qsnap_undo_run (capture->settle, &unsettled);
+
+  if (capture->plain)
+    qsnap_operation_point_in_time (capture->operation, capture->snapshot);
+
+  qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SEALING);
+  if (!qsnap_capture_seal (capture, error))
+    {
+      g_prefix_error_literal (error, "sealing the snapshot: ");
+      return FALSE;
+    }
+
+  qsnap_operation_memory_complete (capture->operation, capture->snapshot);
+  carry_out_wish (capture);
+
+  /* A QEMU that is gone needs nothing put back. */
+  if (unsettled == NULL || qsnap_watch_is_closed (capture->watch))
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED,
+               "the snapshot is complete in %s, but QEMU could not be put back as it was: %s",
+               capture->path, unsettled->message);
+
+  return FALSE;
+}
+
+/* The first error is the one that is reported; what could not be undone is added to it. */
+static void
+roll_back (QsnapCapture *capture, GError **failure)
+{
+  g_autoptr (GError) first = NULL;
+  g_autoptr (GError) undone = NULL;
+  g_autoptr (GError) settled = NULL;
+
+  qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_ROLLING_BACK);
+  if (capture->saver != NULL)
+    qsnap_saver_discard (capture->saver);
+
+  qsnap_undo_run (capture->undo, &undone);
+  qsnap_undo_run (capture->settle, &settled);
+  carry_out_wish (capture);
+
+  if (undone == NULL && settled == NULL)
+    return;
+
+  first = g_steal_pointer (failure);
+  g_set_error (failure, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED,
+               "%s; and it could not be undone: %s%s%s", first->message,
+               undone != NULL ? undone->message : "", undone != NULL && settled != NULL ? "; " : "",
+               settled != NULL ? settled->message : "");
+}
+
+QsnapSnapshot *
+qsnap_capture_run (QsnapOperation *operation, QsnapSnapshotOptions *options,
+                   GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  QsnapSnapshot *snapshot = NULL;
+  QsnapCapture capture;
+
+  if (!capture_init (&capture, operation, options, cancellable, error))
+    return NULL;
+
+  if (take_snapshot (&capture, &failure) && settle_and_seal (&capture, &failure))
+    snapshot = g_object_ref (capture.snapshot);
+  else if (capture.snapshot == NULL || !qsnap_snapshot_get_sealed (capture.snapshot))
+    roll_back (&capture, &failure);
+  capture_clear (&capture);
+
+  if (failure != NULL)
+    g_propagate_error (error, g_steal_pointer (&failure));
+
+  return snapshot;
+}

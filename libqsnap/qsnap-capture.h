@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "qsnap-operation.h"
+
+G_BEGIN_DECLS
+
+/* Takes an instant snapshot; runs in the operation's own thread. Everything that it changed is undone
+ * where it fails or is cancelled. */
+QsnapSnapshot *qsnap_capture_run (QsnapOperation *operation, QsnapSnapshotOptions *options,
+                                  GCancellable *cancellable, GError **error);
+
+G_END_DECLS

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "memory/qsnap-io.h"
+#include "qsnap-check.h"
+#include "qsnap-manifest.h"
+
+/* The directories that a capture writes to, and the room in them. */
+
+static void
+check_existing (const char *path, QsnapReport *report)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  g_autofree char *manifest = g_build_filename (path, QSNAP_MANIFEST_FILE, NULL);
+  g_autofree char *journal = g_build_filename (path, "journal.json", NULL);
+  struct stat found;
+
+  if (dir == NULL)
+    {
+      g_autoptr (GError) error = NULL;
+
+      qsnap_io_fail (&error, errno, "the directory %s cannot be opened", path);
+      qsnap_report_take_problem (report, g_steal_pointer (&error));
+    }
+  else if (g_file_test (manifest, G_FILE_TEST_EXISTS))
+    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS, "there is a snapshot in %s already", path);
+  else if (g_file_test (journal, G_FILE_TEST_EXISTS))
+    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS,
+                              "a capture into %s was interrupted, or is under way: it has a journal",
+                              path);
+  else if (g_dir_read_name (dir) != NULL)
+    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS, "the directory %s is not empty", path);
+  else if (stat (path, &found) == 0 && found.st_uid != geteuid ())
+    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS, "the directory %s is another user's",
+                              path);
+}
+
+static void
+check_writable (const char *path, const char *what, QsnapReport *report)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (access (path, W_OK | X_OK) == 0)
+    return;
+
+  qsnap_io_fail (&error, errno, "%s cannot be written in %s", what, path);
+  qsnap_report_take_problem (report, g_steal_pointer (&error));
+}
+
+/* RAM that is in use has to be written; RAM that is not yet may come in use while it is saved. */
+static void
+check_space (QsnapGuest *guest, const char *path, QsnapReport *report)
+{
+  gint64 resident = qsnap_process_resident_bytes (guest->process);
+  gint64 wanted = guest->ram_size;
+  g_autofree char *needed = NULL;
+  g_autofree char *free_text = NULL;
+  struct statvfs fs;
+  gint64 free_bytes;
+
+  if (statvfs (path, &fs) != 0)
+    return;
+
+  free_bytes = (gint64) fs.f_bavail * (gint64) fs.f_frsize;
+  for (guint i = 0; i < guest->drives->len; i++)
+    wanted += ((QsnapDrive *) g_ptr_array_index (guest->drives, i))->size / 10;
+  if (guest->ram_size > 0)
+    resident = MIN (resident, guest->ram_size);
+
+  free_text = g_format_size_full ((guint64) free_bytes, G_FORMAT_SIZE_IEC_UNITS);
+  if (resident > free_bytes)
+    {
+      needed = g_format_size_full ((guint64) resident, G_FORMAT_SIZE_IEC_UNITS);
+      qsnap_report_take_problem (
+          report, g_error_new (G_IO_ERROR, G_IO_ERROR_NO_SPACE,
+                               "%s has %s free, but the guest uses %s of RAM", path, free_text,
+                               needed));
+    }
+  else if (wanted > free_bytes)
+    {
+      needed = g_format_size_full ((guint64) wanted, G_FORMAT_SIZE_IEC_UNITS);
+      qsnap_report_add_warning (report,
+                                "%s has %s free, less than all of the guest's RAM and a tenth of "
+                                "its disks (%s)",
+                                path, free_text, needed);
+    }
+}
+
+static void
+check_snapshot_directory (QsnapGuest *guest, GFile *directory, QsnapReport *report)
+{
+  g_autofree char *path = directory != NULL ? g_file_get_path (directory) : NULL;
+  g_autofree char *parent = NULL;
+  struct stat found;
+
+  if (path == NULL)
+    {
+      qsnap_report_take_problem (report,
+                                 g_error_new_literal (G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                                                      "the options name no local directory for the "
+                                                      "snapshot"));
+      return;
+    }
+
+  parent = g_path_get_dirname (path);
+  if (lstat (path, &found) == 0)
+    {
+      check_existing (path, report);
+      check_writable (path, "the snapshot", report);
+    }
+  else
+    check_writable (parent, "the snapshot's directory", report);
+
+  check_space (guest, parent, report);
+}
+
+static void
+check_overlay_directories (QsnapGuest *guest, GFile *directory, QsnapReport *report)
+{
+  g_autofree char *path = directory != NULL ? g_file_get_path (directory) : NULL;
+
+  if (path != NULL)
+    {
+      check_writable (path, "overlays", report);
+      return;
+    }
+
+  for (guint i = 0; i < guest->drives->len; i++)
+    {
+      QsnapDrive *drive = g_ptr_array_index (guest->drives, i);
+      g_autofree char *beside = drive->file != NULL ? g_path_get_dirname (drive->file) : NULL;
+      struct stat found;
+
+      if (beside == NULL || stat (drive->file, &found) != 0)
+        continue;
+      if (S_ISBLK (found.st_mode))
+        qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                                  "drive %s is the block device %s: set overlay-directory to say "
+                                  "where its overlay goes",
+                                  qsnap_drive_label (drive), drive->file);
+      else
+        check_writable (beside, "an overlay", report);
+    }
+}
+
+void
+qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report)
+{
+  const char *name = qsnap_snapshot_options_get_name (options);
+
+  if (name != NULL && !qsnap_name_is_valid (name))
+    qsnap_report_take_problem (report,
+                               g_error_new (G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                                            "\"%s\" is no valid name for a snapshot", name));
+
+  check_snapshot_directory (guest, qsnap_snapshot_options_get_directory (options), report);
+  check_overlay_directories (guest, qsnap_snapshot_options_get_overlay_directory (options),
+                             report);
+}

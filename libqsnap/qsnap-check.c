@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-check.h"
+
+#include <glib-unix.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "qsnap-json.h"
+
+#define PROBE_FD_NAME "qsnap-probe"
+
+/* Migration capabilities that QEMU refuses beside background-snapshot. One that is on is switched
+ * off for the capture and put back. Source: qemu-facts of both versions, and migration/options.c. */
+static const char *const excluded_capabilities[]
+    = { "postcopy-ram",   "dirty-bitmaps", "postcopy-blocktime", "late-block-activate",
+        "return-path",    "multifd",       "pause-before-switchover", "auto-converge",
+        "release-ram",    "rdma-pin-all",  "xbzrle",             "x-colo",
+        "validate-uuid",  "zero-copy-send", "compress",          "mapped-ram",
+        "postcopy-preempt", NULL };
+
+/* Their memory writers are other processes or devices, whose writes QEMU's userfaultfd does not
+ * see. QEMU itself refuses only VFIO. */
+static const char *const bypassing_types[]
+    = { "vhost-user-", "vhost-vdpa", "ivshmem", "vfio-", "x-vfio-user", "x-pci-proxy-dev", NULL };
+
+static const char *const bypassing_drivers[]
+    = { "nvme", "nvme-io_uring", "virtio-blk-vfio-pci", "virtio-blk-vhost-user",
+        "virtio-blk-vhost-vdpa", NULL };
+
+/* --- who is there -------------------------------------------------------------------------- */
+
+static char *
+member_of_reply (QsnapQmp *qmp, const char *command, const char *member)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_try (qmp, command, NULL);
+
+  return g_strdup (qsnap_json_get_string (qsnap_json_object (reply), member));
+}
+
+static gint64
+count_of_reply (QsnapQmp *qmp, const char *command)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_try (qmp, command, NULL);
+  JsonArray *array = qsnap_json_array (reply);
+
+  return array != NULL ? json_array_get_length (array) : 0;
+}
+
+/* The machine's QOM type is pc-q35-7.2-machine, where -machine may have said q35. */
+static char *
+machine_type (QsnapQmp *qmp)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_try (
+      qmp, "qom-get", qsnap_json_node_new ("path", 's', "/machine", "property", 's', "type", NULL));
+  char *type;
+
+  if (reply == NULL || json_node_get_value_type (reply) != G_TYPE_STRING)
+    return g_strdup ("unknown");
+
+  type = json_node_dup_string (reply);
+  if (g_str_has_suffix (type, "-machine"))
+    type[strlen (type) - strlen ("-machine")] = '\0';
+
+  return type;
+}
+
+static gint64
+ram_size (QsnapQmp *qmp)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_try (qmp, "query-memory-size-summary", NULL);
+  JsonObject *summary = qsnap_json_object (reply);
+
+  return qsnap_json_get_int (summary, "base-memory", 0)
+         + qsnap_json_get_int (summary, "plugged-memory", 0);
+}
+
+static gboolean
+identify (QsnapGuest *guest, QsnapReport *report, GError **error)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (&guest->qmp, "query-version", NULL, error);
+  JsonObject *qemu = qsnap_json_get_object (qsnap_json_object (reply), "qemu");
+
+  if (reply == NULL)
+    return FALSE;
+
+  guest->major = qsnap_json_get_int (qemu, "major", 0);
+  guest->minor = qsnap_json_get_int (qemu, "minor", 0);
+  guest->version = g_strdup_printf ("%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT,
+                                    guest->major, guest->minor,
+                                    qsnap_json_get_int (qemu, "micro", 0));
+  guest->machine = machine_type (&guest->qmp);
+  guest->name = member_of_reply (&guest->qmp, "query-name", "name");
+  guest->uuid = member_of_reply (&guest->qmp, "query-uuid", "UUID");
+  guest->ram_size = ram_size (&guest->qmp);
+  guest->n_vcpus = count_of_reply (&guest->qmp, "query-cpus-fast");
+
+  if (guest->major < 6)
+    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                              "QEMU %s is too old: background snapshots came with 6.0",
+                              guest->version);
+
+  return TRUE;
+}
+
+/* The process that we may look at in /proc is QEMU if a pipe that we just sent is open in it. */
+static gboolean
+prove_process (QsnapGuest *guest, GError **error)
+{
+  int fds[2];
+  gboolean sent;
+
+  if (!g_unix_open_pipe (fds, FD_CLOEXEC, error))
+    return FALSE;
+
+  sent = qsnap_qmp_getfd (&guest->qmp, PROBE_FD_NAME, fds[0], error);
+  if (sent)
+    {
+      qsnap_process_prove (guest->process, fds[0]);
+      sent = qsnap_qmp_closefd (&guest->qmp, PROBE_FD_NAME, error);
+    }
+  close (fds[0]);
+  close (fds[1]);
+
+  return sent;
+}
+
+static void
+read_actions (QsnapGuest *guest)
+{
+  QsnapProcess *process = guest->process;
+
+  if (qsnap_process_has_option (process, "no-shutdown", NULL)
+      || qsnap_process_has_option (process, "action", "shutdown=pause"))
+    guest->shutdown_action = "pause";
+
+  guest->no_reboot = qsnap_process_has_option (process, "no-reboot", NULL)
+                     || qsnap_process_has_option (process, "action", "reboot=shutdown");
+}
+
+/* --- what it is doing ---------------------------------------------------------------------- */
+
+static gboolean
+check_run_state (QsnapGuest *guest, QsnapReport *report, GError **error)
+{
+  guest->run_state = qsnap_qmp_query_status (&guest->qmp, error);
+  if (guest->run_state == NULL)
+    return FALSE;
+
+  guest->was_running = g_str_equal (guest->run_state, "running");
+  if (!guest->was_running && !g_str_equal (guest->run_state, "paused"))
+    qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED,
+                              "the guest's run state is \"%s\": only a running or a paused guest "
+                              "can be captured",
+                              guest->run_state);
+
+  return TRUE;
+}
+
+static gboolean
+status_is_active (const char *status)
+{
+  static const char *const idle[] = { "none", "completed", "failed", "cancelled", NULL };
+
+  return status != NULL && !g_strv_contains (idle, status);
+}
+
+static gboolean
+check_migration (QsnapGuest *guest, QsnapReport *report, gboolean *active, GError **error)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (&guest->qmp, "query-migrate", NULL, error);
+  JsonObject *info = qsnap_json_object (reply);
+  const char *status = qsnap_json_get_string (info, "status");
+  JsonArray *reasons = qsnap_json_get_array (info, "blocked-reasons");
+
+  if (reply == NULL)
+    return FALSE;
+
+  *active = status_is_active (status);
+  if (*active)
+    qsnap_report_add_problem (report, QSNAP_ERROR_BUSY, "a migration is under way (status %s)",
+                              status);
+
+  for (guint i = 0; reasons != NULL && i < json_array_get_length (reasons); i++)
+    {
+      JsonNode *reason = json_array_get_element (reasons, i);
+
+      if (json_node_get_value_type (reason) == G_TYPE_STRING)
+        qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED, "QEMU cannot save this guest: %s",
+                                  json_node_get_string (reason));
+    }
+
+  return TRUE;
+}
+
+static gboolean
+check_jobs (QsnapGuest *guest, QsnapReport *report, GError **error)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (&guest->qmp, "query-jobs", NULL, error);
+  JsonArray *jobs = qsnap_json_array (reply);
+
+  if (reply == NULL)
+    return FALSE;
+
+  for (guint i = 0; jobs != NULL && i < json_array_get_length (jobs); i++)
+    {
+      JsonObject *job = qsnap_json_array_object (jobs, i);
+      const char *status = qsnap_json_get_string (job, "status");
+
+      if (g_strcmp0 (status, "concluded") != 0)
+        qsnap_report_add_problem (report, QSNAP_ERROR_BUSY, "block job %s (%s, %s) is under way",
+                                  qsnap_json_get_string (job, "id"),
+                                  qsnap_json_get_string (job, "type"), status);
+    }
+
+  return TRUE;
+}
+
+/* --- can its memory be tracked ------------------------------------------------------------- */
+
+static void
+plan_capability (QsnapGuest *guest, const char *name, gboolean wanted)
+{
+  gpointer state;
+
+  if (g_hash_table_lookup_extended (guest->capabilities, name, NULL, &state)
+      && GPOINTER_TO_INT (state) != wanted)
+    g_hash_table_insert (guest->wanted_capabilities, (gpointer) name, GINT_TO_POINTER (wanted));
+}
+
+static GHashTable *
+found_states (QsnapGuest *guest)
+{
+  GHashTable *found = g_hash_table_new (g_str_hash, g_str_equal);
+  GHashTableIter iter;
+  gpointer name;
+
+  g_hash_table_iter_init (&iter, guest->wanted_capabilities);
+  while (g_hash_table_iter_next (&iter, &name, NULL))
+    g_hash_table_insert (found, name, g_hash_table_lookup (guest->capabilities, name));
+
+  return found;
+}
+
+static const char *
+hint_for (const char *message)
+{
+  if (strstr (message, "host kernel") != NULL)
+    return ": QEMU's process needs CAP_SYS_PTRACE, or the sysctl vm.unprivileged_userfaultfd=1, or "
+           "(QEMU 8 and later) access to /dev/userfaultfd";
+  if (strstr (message, "memory configuration") != NULL)
+    return ": guest memory has to be anonymous, shared memory (memfd, /dev/shm) or hugetlbfs; a file "
+           "on another file system cannot be write-protected";
+
+  return "";
+}
+
+/* QEMU only tells whether it can by being asked to. Both commands travel in one write: a client that
+ * dies in between must not leave the capability on. */
+static gboolean
+try_capability (QsnapGuest *guest, QsnapReport *report, GError **error)
+{
+  g_autoptr (GHashTable) found = found_states (guest);
+  g_autoptr (GError) failure = NULL;
+
+  if (g_hash_table_size (found) == 0)
+    return TRUE;
+
+  if (qsnap_qmp_client_call_pair (
+          guest->qmp.client, "migrate-set-capabilities",
+          qsnap_qmp_capabilities_arguments (guest->wanted_capabilities), "migrate-set-capabilities",
+          qsnap_qmp_capabilities_arguments (found), guest->qmp.timeout_ms, &failure))
+    return TRUE;
+
+  if (failure->domain != QSNAP_QMP_ERROR)
+    {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return FALSE;
+    }
+
+  qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                            "QEMU cannot track writes to this guest's memory (%s)%s",
+                            failure->message, hint_for (failure->message));
+
+  return TRUE;
+}
+
+static gboolean
+check_capabilities (QsnapGuest *guest, gboolean may_try, QsnapReport *report, GError **error)
+{
+  gboolean plain = qsnap_guest_needs_plain_migration (guest);
+
+  guest->capabilities = qsnap_qmp_query_capabilities (&guest->qmp, error);
+  if (guest->capabilities == NULL)
+    return FALSE;
+
+  if (!g_hash_table_contains (guest->capabilities, "background-snapshot"))
+    {
+      qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                                "this QEMU has no migration capability background-snapshot (QEMU "
+                                "6.0 and later on Linux have it)");
+      return TRUE;
+    }
+
+  plan_capability (guest, "background-snapshot", !plain);
+  plan_capability (guest, "events", TRUE);
+  for (gsize i = 0; excluded_capabilities[i] != NULL; i++)
+    plan_capability (guest, excluded_capabilities[i], FALSE);
+
+  return !may_try || try_capability (guest, report, error);
+}
+
+static void
+warn_of_shared_memory (QsnapGuest *guest, QsnapReport *report)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_try (&guest->qmp, "query-memdev", NULL);
+  JsonArray *list = qsnap_json_array (reply);
+
+  for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
+    {
+      JsonObject *memdev = qsnap_json_array_object (list, i);
+
+      if (qsnap_json_get_bool (memdev, "share", FALSE))
+        qsnap_report_add_warning (report,
+                                  "memory backend %s is shared: QEMU allocates all of it when it "
+                                  "is captured, and the pause is longer",
+                                  qsnap_json_get_string (memdev, "id"));
+    }
+}
+
+/* --- who else writes ----------------------------------------------------------------------- */
+
+static gboolean
+has_prefix_of (const char *text, const char *const *prefixes)
+{
+  for (; *prefixes != NULL; prefixes++)
+    if (g_str_has_prefix (text, *prefixes))
+      return TRUE;
+
+  return FALSE;
+}
+
+/* Children are listed as (name, "child<TYPE>"). */
+static void
+check_children (QsnapGuest *guest, const char *path, QsnapReport *report)
+{
+  g_autoptr (JsonNode) reply
+      = qsnap_qmp_try (&guest->qmp, "qom-list", qsnap_json_node_new ("path", 's', path, NULL));
+  JsonArray *list = qsnap_json_array (reply);
+
+  for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
+    {
+      JsonObject *child = qsnap_json_array_object (list, i);
+      const char *type = qsnap_json_get_string (child, "type");
+
+      if (type == NULL || !g_str_has_prefix (type, "child<")
+          || !has_prefix_of (type + strlen ("child<"), bypassing_types))
+        continue;
+
+      qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                                "device %s/%s (%.*s) writes to guest memory past QEMU, which "
+                                "cannot be tracked",
+                                path, qsnap_json_get_string (child, "name"),
+                                (int) (strlen (type) - strlen ("child<>")),
+                                type + strlen ("child<"));
+    }
+}
+
+/* Network backends are no QOM objects, and only the human monitor tells their types. */
+static void
+check_networks (QsnapGuest *guest, QsnapReport *report)
+{
+  static const char *const types[] = { "vhost-user", "vhost-vdpa", NULL };
+  g_autoptr (JsonNode) reply = qsnap_qmp_try (
+      &guest->qmp, "human-monitor-command",
+      qsnap_json_node_new ("command-line", 's', "info network", NULL));
+  const char *text;
+
+  if (reply == NULL || json_node_get_value_type (reply) != G_TYPE_STRING)
+    return;
+
+  text = json_node_get_string (reply);
+  for (gsize i = 0; types[i] != NULL; i++)
+    {
+      g_autofree char *needle = g_strconcat ("type=", types[i], NULL);
+
+      if (strstr (text, needle) != NULL)
+        qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                                  "a network backend of type %s writes to guest memory past QEMU, "
+                                  "which cannot be tracked",
+                                  types[i]);
+    }
+}
+
+static gboolean
+check_nodes (QsnapGuest *guest, gboolean allow_managed, QsnapReport *report, GError **error)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (&guest->qmp, "query-named-block-nodes",
+                                              qsnap_json_node_new ("flat", 'b', TRUE, NULL), error);
+  JsonArray *nodes = qsnap_json_array (reply);
+  gboolean managed = FALSE;
+
+  if (reply == NULL)
+    return FALSE;
+
+  for (guint i = 0; nodes != NULL && i < json_array_get_length (nodes); i++)
+    {
+      JsonObject *node = qsnap_json_array_object (nodes, i);
+      const char *name = qsnap_json_get_string (node, "node-name");
+      const char *driver = qsnap_json_get_string (node, "drv");
+
+      if (name == NULL || driver == NULL)
+        continue;
+      managed = managed || g_str_has_prefix (name, "libvirt-");
+      if (g_str_equal (driver, "vvfat") && !qsnap_json_get_bool (node, "ro", FALSE))
+        qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                                  "node %s is a writable directory of the host (vvfat), which has "
+                                  "no snapshot",
+                                  name);
+      if (g_strv_contains (bypassing_drivers, driver))
+        qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                                  "node %s has driver %s, which writes to guest memory past QEMU",
+                                  name, driver);
+    }
+
+  if (managed && !allow_managed)
+    qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED,
+                              "libvirt owns this guest: it would not know of the overlays, and "
+                              "start the guest on the base images again, without what was written "
+                              "since (allow-managed captures it all the same)");
+
+  return TRUE;
+}
+
+/* --- exports ------------------------------------------------------------------------------- */
+
+static gint64
+graph_id_of (JsonArray *nodes, const char *name)
+{
+  for (guint i = 0; nodes != NULL && i < json_array_get_length (nodes); i++)
+    {
+      JsonObject *node = qsnap_json_array_object (nodes, i);
+
+      if (g_strcmp0 (qsnap_json_get_string (node, "type"), "block-driver") == 0
+          && g_strcmp0 (qsnap_json_get_string (node, "name"), name) == 0)
+        return qsnap_json_get_int (node, "id", -1);
+    }
+
+  return -1;
+}
+
+/* An export's parent has no name; a device's has its device's. */
+static gboolean
+is_nameless_backend (JsonArray *nodes, gint64 id)
+{
+  for (guint i = 0; nodes != NULL && i < json_array_get_length (nodes); i++)
+    {
+      JsonObject *node = qsnap_json_array_object (nodes, i);
+
+      if (qsnap_json_get_int (node, "id", -1) == id)
+        return g_strcmp0 (qsnap_json_get_string (node, "type"), "block-backend") == 0
+               && g_strcmp0 (qsnap_json_get_string (node, "name"), "") == 0;
+    }
+
+  return FALSE;
+}
+
+static gboolean
+has_permission (JsonObject *edge, const char *permission)
+{
+  JsonArray *list = qsnap_json_get_array (edge, "perm");
+
+  for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
+    if (g_strcmp0 (json_array_get_string_element (list, i), permission) == 0)
+      return TRUE;
+
+  return FALSE;
+}
+
+/* QEMU does not list whether an export is writable; the graph shows the permission it holds. Where
+ * there is no graph to look at, it may be. */
+static gboolean
+export_may_write (JsonObject *graph, const char *node)
+{
+  JsonArray *nodes = qsnap_json_get_array (graph, "nodes");
+  JsonArray *edges = qsnap_json_get_array (graph, "edges");
+  gint64 id = graph_id_of (nodes, node);
+
+  if (edges == NULL || id < 0)
+    return TRUE;
+
+  for (guint i = 0; i < json_array_get_length (edges); i++)
+    {
+      JsonObject *edge = qsnap_json_array_object (edges, i);
+
+      if (qsnap_json_get_int (edge, "child", -1) == id && has_permission (edge, "write")
+          && is_nameless_backend (nodes, qsnap_json_get_int (edge, "parent", -1)))
+        return TRUE;
+    }
+
+  return FALSE;
+}
+
+static void
+check_exports (QsnapGuest *guest, QsnapReport *report)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_try (&guest->qmp, "query-block-exports", NULL);
+  g_autoptr (JsonNode) graph = NULL;
+  JsonArray *exports = qsnap_json_array (reply);
+
+  if (exports == NULL || json_array_get_length (exports) == 0)
+    return;
+
+  graph = qsnap_qmp_try (&guest->qmp, "x-debug-query-block-graph", NULL);
+  for (guint i = 0; i < json_array_get_length (exports); i++)
+    {
+      JsonObject *export = qsnap_json_array_object (exports, i);
+      const char *node = qsnap_json_get_string (export, "node-name");
+
+      if (node != NULL && export_may_write (qsnap_json_object (graph), node))
+        qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED,
+                                  "node %s is exported writable (%s, export %s): its clients would "
+                                  "go on writing to the base image",
+                                  node, qsnap_json_get_string (export, "type"),
+                                  qsnap_json_get_string (export, "id"));
+    }
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
+static gboolean
+check_state (QsnapGuest *guest, QsnapReport *report, GError **error)
+{
+  gboolean migrating = FALSE;
+
+  return check_run_state (guest, report, error)
+         && check_migration (guest, report, &migrating, error)
+         && check_jobs (guest, report, error)
+         && check_capabilities (guest, !migrating, report, error);
+}
+
+gboolean
+qsnap_check_guest (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report,
+                   GCancellable *cancellable, GError **error)
+{
+  gboolean allow_managed
+      = options != NULL && qsnap_snapshot_options_get_allow_managed (options);
+  g_autoptr (GPtrArray) drives = NULL;
+
+  if (g_cancellable_set_error_if_cancelled (cancellable, error)
+      || !identify (guest, report, error))
+    return FALSE;
+
+  if (!qsnap_qmp_client_can_pass_fds (guest->qmp.client))
+    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                              "the connection cannot pass file descriptors, which an instant "
+                              "snapshot needs: connect to a unix socket");
+  else if (!prove_process (guest, error))
+    return FALSE;
+
+  read_actions (guest);
+  if (g_cancellable_set_error_if_cancelled (cancellable, error)
+      || !check_state (guest, report, error)
+      || !check_nodes (guest, allow_managed, report, error))
+    return FALSE;
+
+  drives = qsnap_drives_query (&guest->qmp, guest->process, report, error);
+  if (drives == NULL)
+    return FALSE;
+  g_ptr_array_unref (guest->drives);
+  guest->drives = g_steal_pointer (&drives);
+
+  check_children (guest, "/machine/peripheral", report);
+  check_children (guest, "/machine/peripheral-anon", report);
+  check_children (guest, "/objects", report);
+  check_networks (guest, report);
+  check_exports (guest, report);
+  warn_of_shared_memory (guest, report);
+  if (options != NULL)
+    qsnap_check_directories (guest, options, report);
+
+  return !g_cancellable_set_error_if_cancelled (cancellable, error);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "qsnap-guest.h"
+
+G_BEGIN_DECLS
+
+/* Finds out whether @guest can be captured, fills it in, and puts every reason against it into
+ * @report. FALSE only where QEMU does not answer. @options may be NULL. */
+gboolean qsnap_check_guest (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report,
+                            GCancellable *cancellable, GError **error);
+
+/* The part that looks at directories and space; QEMU is not asked. */
+void qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options,
+                              QsnapReport *report);
+
+G_END_DECLS

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-guest.h"
+
+#include "qsnap-json.h"
+
+QsnapGuest *
+qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms)
+{
+  QsnapGuest *guest = g_new0 (QsnapGuest, 1);
+
+  guest->qmp.client = qsnap_qmp_client_ref (client);
+  guest->qmp.timeout_ms = timeout_ms;
+  guest->process = qsnap_process_new_for_stream (stream);
+  guest->drives = g_ptr_array_new_with_free_func ((GDestroyNotify) qsnap_drive_free);
+  guest->wanted_capabilities = g_hash_table_new (g_str_hash, g_str_equal);
+  guest->shutdown_action = "poweroff";
+
+  return guest;
+}
+
+void
+qsnap_guest_free (QsnapGuest *guest)
+{
+  qsnap_qmp_client_unref (guest->qmp.client);
+  qsnap_process_free (guest->process);
+  g_free (guest->version);
+  g_free (guest->machine);
+  g_free (guest->name);
+  g_free (guest->uuid);
+  g_free (guest->run_state);
+  g_ptr_array_unref (guest->drives);
+  g_clear_pointer (&guest->capabilities, g_hash_table_unref);
+  g_hash_table_unref (guest->wanted_capabilities);
+  g_free (guest);
+}
+
+gboolean
+qsnap_guest_snapshot_resumes (QsnapGuest *guest)
+{
+  return guest->major < 10;
+}
+
+gboolean
+qsnap_guest_needs_plain_migration (QsnapGuest *guest)
+{
+  return !guest->was_running && qsnap_guest_snapshot_resumes (guest);
+}
+
+gboolean
+qsnap_guest_has_gate (QsnapGuest *guest)
+{
+  return guest->major == 7 && guest->minor == 2;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "disk/qsnap-drive.h"
+#include "qmp/qsnap-qmp-commands.h"
+#include "qsnap-process.h"
+#include "qsnap-report-private.h"
+
+G_BEGIN_DECLS
+
+/* What was found out about a guest before anything of it is changed. */
+typedef struct
+{
+  QsnapQmp qmp;
+  QsnapProcess *process;
+
+  gint64 major;
+  gint64 minor;
+  char *version;
+  char *machine;
+  char *name;
+  char *uuid;
+  gint64 ram_size;
+  gint64 n_vcpus;
+
+  char *run_state;
+  gboolean was_running;
+  /* QsnapDrive */
+  GPtrArray *drives;
+  /* Capability name → its state as it was found; those that have to be changed for the capture are
+   * in wanted_capabilities with the state that is needed. */
+  GHashTable *capabilities;
+  GHashTable *wanted_capabilities;
+  /* What QEMU does when the guest shuts down: there is no command that tells it. */
+  const char *shutdown_action;
+  gboolean no_reboot;
+} QsnapGuest;
+
+QsnapGuest *qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms);
+void qsnap_guest_free (QsnapGuest *guest);
+
+/* 7.2 starts the guest at the end of the pause of a background snapshot, even one that its owner had
+ * paused; 10 restores the run state that it found. Versions in between were not measured and are
+ * taken for the former. */
+gboolean qsnap_guest_snapshot_resumes (QsnapGuest *guest);
+
+/* Whether the memory of this guest, which is paused, has to be saved by a plain migration, as a
+ * background snapshot would start it. */
+gboolean qsnap_guest_needs_plain_migration (QsnapGuest *guest);
+
+/* 7.2 writes the stream's headers before it takes its big lock: a full pipe holds it there, with
+ * QMP alive and all RAM read. Measured for this version only. */
+gboolean qsnap_guest_has_gate (QsnapGuest *guest);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (QsnapGuest, qsnap_guest_free)
+
+G_END_DECLS

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-json.h"
+
+#include "qsnap/qsnap-error.h"
+
+static void
+add_member (JsonObject *object, const char *name, char kind, va_list *values)
+{
+  const char *string;
+  JsonNode *node;
+  JsonObject *child;
+  JsonArray *array;
+
+  switch (kind)
+    {
+    case 's':
+      string = va_arg (*values, const char *);
+      if (string != NULL)
+        json_object_set_string_member (object, name, string);
+      break;
+    case 'i':
+      json_object_set_int_member (object, name, va_arg (*values, gint64));
+      break;
+    case 'b':
+      json_object_set_boolean_member (object, name, va_arg (*values, gboolean));
+      break;
+    case 'n':
+      node = va_arg (*values, JsonNode *);
+      if (node != NULL)
+        json_object_set_member (object, name, node);
+      break;
+    case 'o':
+      child = va_arg (*values, JsonObject *);
+      if (child != NULL)
+        json_object_set_object_member (object, name, child);
+      break;
+    case 'a':
+      array = va_arg (*values, JsonArray *);
+      if (array != NULL)
+        json_object_set_array_member (object, name, array);
+      break;
+    case '0':
+      json_object_set_null_member (object, name);
+      break;
+    default:
+      g_assert_not_reached ();
+    }
+}
+
+static JsonObject *
+object_from_values (const char *first_name, va_list *values)
+{
+  JsonObject *object = json_object_new ();
+
+  for (const char *name = first_name; name != NULL; name = va_arg (*values, const char *))
+    {
+      char kind = (char) va_arg (*values, int);
+
+      add_member (object, name, kind, values);
+    }
+
+  return object;
+}
+
+JsonObject *
+qsnap_json_object_new (const char *first_name, ...)
+{
+  va_list values;
+  JsonObject *object;
+
+  va_start (values, first_name);
+  object = object_from_values (first_name, &values);
+  va_end (values);
+
+  return object;
+}
+
+JsonNode *
+qsnap_json_node_from_object (JsonObject *object)
+{
+  JsonNode *node = json_node_new (JSON_NODE_OBJECT);
+
+  json_node_take_object (node, object);
+
+  return node;
+}
+
+JsonNode *
+qsnap_json_node_from_array (JsonArray *array)
+{
+  JsonNode *node = json_node_new (JSON_NODE_ARRAY);
+
+  json_node_take_array (node, array);
+
+  return node;
+}
+
+JsonNode *
+qsnap_json_node_new (const char *first_name, ...)
+{
+  va_list values;
+  JsonObject *object;
+
+  va_start (values, first_name);
+  object = object_from_values (first_name, &values);
+  va_end (values);
+
+  return qsnap_json_node_from_object (object);
+}
+
+JsonObject *
+qsnap_json_object (JsonNode *node)
+{
+  return node != NULL && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
+}
+
+JsonArray *
+qsnap_json_array (JsonNode *node)
+{
+  return node != NULL && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
+}
+
+static JsonNode *
+member_of_type (JsonObject *object, const char *name, GType type)
+{
+  JsonNode *node = object != NULL ? json_object_get_member (object, name) : NULL;
+
+  if (node == NULL || !JSON_NODE_HOLDS_VALUE (node) || json_node_get_value_type (node) != type)
+    return NULL;
+
+  return node;
+}
+
+const char *
+qsnap_json_get_string (JsonObject *object, const char *name)
+{
+  JsonNode *node = member_of_type (object, name, G_TYPE_STRING);
+
+  return node != NULL ? json_node_get_string (node) : NULL;
+}
+
+gint64
+qsnap_json_get_int (JsonObject *object, const char *name, gint64 otherwise)
+{
+  JsonNode *node = member_of_type (object, name, G_TYPE_INT64);
+
+  return node != NULL ? json_node_get_int (node) : otherwise;
+}
+
+gboolean
+qsnap_json_get_bool (JsonObject *object, const char *name, gboolean otherwise)
+{
+  JsonNode *node = member_of_type (object, name, G_TYPE_BOOLEAN);
+
+  return node != NULL ? json_node_get_boolean (node) : otherwise;
+}
+
+JsonObject *
+qsnap_json_get_object (JsonObject *object, const char *name)
+{
+  return object != NULL ? qsnap_json_object (json_object_get_member (object, name)) : NULL;
+}
+
+JsonArray *
+qsnap_json_get_array (JsonObject *object, const char *name)
+{
+  return object != NULL ? qsnap_json_array (json_object_get_member (object, name)) : NULL;
+}
+
+JsonObject *
+qsnap_json_array_object (JsonArray *array, guint index)
+{
+  return qsnap_json_object (json_array_get_element (array, index));
+}
+
+/* The parser recurses once a level: the depth is bounded before it sees the text. Inside a string
+ * a bracket counts for nothing. json-glib takes '…' for a string as well, QEMU never sends one. */
+static gboolean
+depth_is_bounded (const char *text, gsize length)
+{
+  guint depth = 0;
+  gboolean in_string = FALSE;
+
+  for (gsize i = 0; i < length; i++)
+    {
+      char c = text[i];
+
+      if (in_string && c == '\\')
+        i++;
+      else if (c == '"')
+        in_string = !in_string;
+      else if (in_string)
+        continue;
+      else if (c == '\'')
+        return FALSE;
+      else if (c == '{' || c == '[')
+        {
+          if (++depth > QSNAP_JSON_MAX_DEPTH)
+            return FALSE;
+        }
+      else if ((c == '}' || c == ']') && depth > 0)
+        depth--;
+    }
+
+  return TRUE;
+}
+
+JsonNode *
+qsnap_json_parse_object (const char *text, gsize length, GError **error)
+{
+  g_autoptr (JsonParser) parser = json_parser_new_immutable ();
+  g_autoptr (GError) parse_error = NULL;
+  JsonNode *root;
+
+  if (!depth_is_bounded (text, length))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
+                   "not JSON, or nested deeper than %d levels", QSNAP_JSON_MAX_DEPTH);
+      return NULL;
+    }
+
+  if (!json_parser_load_from_data (parser, text, (gssize) length, &parse_error))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL, "not JSON: %s", parse_error->message);
+      return NULL;
+    }
+
+  root = json_parser_get_root (parser);
+  if (root == NULL || !JSON_NODE_HOLDS_OBJECT (root))
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL, "not a JSON object");
+      return NULL;
+    }
+
+  return json_node_ref (root);
+}
+
+char *
+qsnap_json_to_text (JsonNode *node, gboolean pretty)
+{
+  g_autoptr (JsonGenerator) generator = json_generator_new ();
+
+  json_generator_set_root (generator, node);
+  json_generator_set_pretty (generator, pretty);
+
+  return json_generator_to_data (generator, NULL);
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-manifest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "memory/qsnap-checksum.h"
+#include "memory/qsnap-io.h"
+#include "qsnap-json.h"
+#include "qsnap/qsnap-error.h"
+
+#define FORMAT "qsnap-snapshot"
+/* A guest has some dozens of RAM blocks and disks; the command line is the largest part. */
+#define MAX_SIZE (16 * 1024 * 1024)
+/* The checksum is over the text with zeros in its own place. */
+#define NO_CHECKSUM "00000000000000000000000000000000"
+#define CHECKSUM_LENGTH (sizeof NO_CHECKSUM - 1)
+#define CHECKSUM_MEMBER "\"checksum\" : \""
+
+G_STATIC_ASSERT (CHECKSUM_LENGTH == QSNAP_DIGEST_LENGTH);
+
+static gboolean G_GNUC_PRINTF (2, 3)
+corrupt (GError **error, const char *format, ...)
+{
+  g_autofree char *text = NULL;
+  va_list values;
+
+  va_start (values, format);
+  text = g_strdup_vprintf (format, values);
+  va_end (values);
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, QSNAP_MANIFEST_FILE ": %s", text);
+
+  return FALSE;
+}
+
+gboolean
+qsnap_name_is_valid (const char *name)
+{
+  gsize length = strlen (name);
+
+  if (length == 0 || length > 255 || !g_utf8_validate (name, (gssize) length, NULL)
+      || strcmp (name, ".") == 0 || strcmp (name, "..") == 0)
+    return FALSE;
+
+  for (const char *p = name; *p != '\0'; p = g_utf8_next_char (p))
+    if (*p == '/' || g_unichar_iscntrl (g_utf8_get_char (p)))
+      return FALSE;
+
+  return TRUE;
+}
+
+/* --- checksum ------------------------------------------------------------------------------ */
+
+/* Where the digits are: the member comes last, so the last occurrence is it, whatever is written in
+ * the strings before. */
+static char *
+find_checksum (char *text, gsize length)
+{
+  char *member = g_strrstr_len (text, (gssize) length, CHECKSUM_MEMBER);
+  char *digits = member != NULL ? member + strlen (CHECKSUM_MEMBER) : NULL;
+
+  if (digits == NULL || (gsize) (text + length - digits) < CHECKSUM_LENGTH)
+    return NULL;
+
+  return digits;
+}
+
+static char *
+digest_of (const char *text, gsize length)
+{
+  g_autoptr (QsnapDigest) digest = qsnap_digest_new ();
+
+  qsnap_digest_update (digest, text, length);
+
+  return qsnap_digest_get_string (digest);
+}
+
+static gboolean
+check_checksum (const char *text, gsize length, GError **error)
+{
+  g_autofree char *copy = g_strndup (text, length);
+  char *digits = strlen (copy) == length ? find_checksum (copy, length) : NULL;
+  g_autofree char *recorded = NULL;
+  g_autofree char *computed = NULL;
+
+  if (digits == NULL)
+    return corrupt (error, "it has no checksum");
+
+  recorded = g_strndup (digits, CHECKSUM_LENGTH);
+  memset (digits, '0', CHECKSUM_LENGTH);
+  computed = digest_of (copy, length);
+
+  return g_str_equal (recorded, computed) || corrupt (error, "its checksum is wrong");
+}
+
+gboolean
+qsnap_manifest_write (int dir_fd, JsonObject *manifest, GError **error)
+{
+  g_autoptr (JsonNode) node = NULL;
+  g_autofree char *text = NULL;
+  g_autofree char *computed = NULL;
+  char *digits;
+  gsize length;
+
+  json_object_set_string_member (manifest, "format", FORMAT);
+  json_object_set_int_member (manifest, "schema", QSNAP_MANIFEST_SCHEMA);
+  json_object_remove_member (manifest, "checksum");
+  json_object_set_string_member (manifest, "checksum", NO_CHECKSUM);
+
+  node = qsnap_json_node_from_object (json_object_ref (manifest));
+  text = qsnap_json_to_text (node, TRUE);
+  length = strlen (text);
+  digits = find_checksum (text, length);
+  g_assert (digits != NULL);
+  computed = digest_of (text, length);
+  memcpy (digits, computed, CHECKSUM_LENGTH);
+  json_object_set_string_member (manifest, "checksum", computed);
+
+  return qsnap_io_replace (dir_fd, QSNAP_MANIFEST_FILE, text, length, error);
+}
+
+/* --- validation ---------------------------------------------------------------------------- */
+
+typedef struct
+{
+  const char *name;
+  char kind; /* 's' string, 'i' not negative, 'o' object, 'a' array */
+} Member;
+
+static gboolean
+check_members (JsonObject *object, const char *where, const Member *members, GError **error)
+{
+  for (; members->name != NULL; members++)
+    {
+      gboolean good = FALSE;
+
+      switch (members->kind)
+        {
+        case 's':
+          good = qsnap_json_get_string (object, members->name) != NULL;
+          break;
+        case 'i':
+          good = qsnap_json_get_int (object, members->name, -1) >= 0;
+          break;
+        case 'o':
+          good = qsnap_json_get_object (object, members->name) != NULL;
+          break;
+        case 'a':
+          good = qsnap_json_get_array (object, members->name) != NULL;
+          break;
+        default:
+          g_assert_not_reached ();
+        }
+      if (!good)
+        return corrupt (error, "%s%s is missing or wrong", where, members->name);
+    }
+
+  return TRUE;
+}
+
+static gboolean
+check_image (JsonObject *object, const char *where, GError **error)
+{
+  static const Member members[] = { { "file", 's' }, { "format", 's' }, { NULL, 0 } };
+
+  if (!check_members (object, where, members, error))
+    return FALSE;
+
+  return g_path_is_absolute (qsnap_json_get_string (object, "file"))
+         || corrupt (error, "%sfile is not an absolute path", where);
+}
+
+static gboolean
+check_disks (JsonArray *disks, GError **error)
+{
+  static const Member members[] = { { "device", 's' }, { "node", 's' },    { "size", 'i' },
+                                    { "base", 'o' },   { "overlay", 'o' }, { NULL, 0 } };
+
+  for (guint i = 0; i < json_array_get_length (disks); i++)
+    {
+      JsonObject *disk = qsnap_json_array_object (disks, i);
+
+      if (disk == NULL)
+        return corrupt (error, "disks has an element that is no object");
+      if (!check_members (disk, "disks: ", members, error)
+          || !check_image (qsnap_json_get_object (disk, "base"), "disks: base: ", error)
+          || !check_image (qsnap_json_get_object (disk, "overlay"), "disks: overlay: ", error))
+        return FALSE;
+    }
+
+  return TRUE;
+}
+
+static gboolean
+check_strings (JsonObject *object, const char *name, GError **error)
+{
+  JsonArray *array = qsnap_json_get_array (object, name);
+
+  for (guint i = 0; array != NULL && i < json_array_get_length (array); i++)
+    {
+      JsonNode *element = json_array_get_element (array, i);
+
+      if (!JSON_NODE_HOLDS_VALUE (element)
+          || json_node_get_value_type (element) != G_TYPE_STRING)
+        return corrupt (error, "%s has an element that is no string", name);
+    }
+
+  return TRUE;
+}
+
+static gboolean
+check_time (const char *text, GError **error)
+{
+  g_autoptr (GDateTime) time = g_date_time_new_from_iso8601 (text, NULL);
+
+  return time != NULL || corrupt (error, "\"%s\" is no time", text);
+}
+
+static gboolean
+check_manifest (JsonObject *manifest, GError **error)
+{
+  static const Member members[]
+      = { { "name", 's' },   { "time", 's' },  { "qemu", 'o' },   { "guest", 'o' },
+          { "memory", 'o' }, { "disks", 'a' }, { "timing", 'o' }, { NULL, 0 } };
+  static const Member qemu_members[] = { { "version", 's' }, { "machine", 's' }, { NULL, 0 } };
+  static const Member guest_members[] = { { "run-state", 's' }, { NULL, 0 } };
+  JsonObject *qemu = qsnap_json_get_object (manifest, "qemu");
+
+  if (!check_members (manifest, "", members, error)
+      || !check_members (qemu, "qemu: ", qemu_members, error)
+      || !check_members (qsnap_json_get_object (manifest, "guest"), "guest: ", guest_members,
+                         error))
+    return FALSE;
+
+  if (!qsnap_name_is_valid (qsnap_json_get_string (manifest, "name")))
+    return corrupt (error, "name is not a valid name");
+
+  return check_time (qsnap_json_get_string (manifest, "time"), error)
+         && check_strings (qemu, "command-line", error)
+         && check_strings (manifest, "warnings", error)
+         && check_disks (qsnap_json_get_array (manifest, "disks"), error);
+}
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+JsonObject *
+qsnap_manifest_parse (const char *text, gsize length, GError **error)
+{
+  g_autoptr (GError) parse_error = NULL;
+  g_autoptr (JsonNode) node = qsnap_json_parse_object (text, length, &parse_error);
+  JsonObject *manifest;
+  gint64 schema;
+
+  if (node == NULL)
+    {
+      corrupt (error, "%s", parse_error->message);
+      return NULL;
+    }
+
+  manifest = json_node_get_object (node);
+  if (g_strcmp0 (qsnap_json_get_string (manifest, "format"), FORMAT) != 0)
+    {
+      corrupt (error, "it is not the manifest of a snapshot");
+      return NULL;
+    }
+
+  /* Said before the checksum is looked at, which a newer schema may have elsewhere. */
+  schema = qsnap_json_get_int (manifest, "schema", 0);
+  if (schema > QSNAP_MANIFEST_SCHEMA)
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                   QSNAP_MANIFEST_FILE ": it has schema %" G_GINT64_FORMAT
+                                       ", this version of libqsnap reads up to %d",
+                   schema, QSNAP_MANIFEST_SCHEMA);
+      return NULL;
+    }
+  if (schema < 1)
+    {
+      corrupt (error, "schema is missing or wrong");
+      return NULL;
+    }
+
+  if (!check_checksum (text, length, error) || !check_manifest (manifest, error))
+    return NULL;
+
+  return json_object_ref (manifest);
+}
+
+static char *
+read_text (int dir_fd, gsize *length, GError **error)
+{
+  struct stat found;
+  g_autofree char *text = NULL;
+  int fd;
+  gboolean read;
+
+  /* No FIFO may keep us: what is no regular file is refused by qsnap_io_open(). */
+  if (fstatat (dir_fd, QSNAP_MANIFEST_FILE, &found, AT_SYMLINK_NOFOLLOW) != 0)
+    {
+      if (errno == ENOENT)
+        g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                             "there is no snapshot: no " QSNAP_MANIFEST_FILE);
+      else
+        qsnap_io_fail (error, errno, "%s", QSNAP_MANIFEST_FILE);
+      return NULL;
+    }
+
+  if (found.st_size <= 0 || found.st_size > MAX_SIZE)
+    {
+      corrupt (error, "it has %" G_GINT64_FORMAT " bytes", (gint64) found.st_size);
+      return NULL;
+    }
+
+  fd = qsnap_io_open (dir_fd, QSNAP_MANIFEST_FILE, (guint64) found.st_size, error);
+  if (fd < 0)
+    return NULL;
+
+  *length = (gsize) found.st_size;
+  text = g_malloc (*length);
+  read = qsnap_io_pread (fd, text, *length, 0, QSNAP_MANIFEST_FILE, error);
+  close (fd);
+
+  return read ? g_steal_pointer (&text) : NULL;
+}
+
+JsonObject *
+qsnap_manifest_read (int dir_fd, GError **error)
+{
+  gsize length;
+  g_autofree char *text = read_text (dir_fd, &length, error);
+
+  return text != NULL ? qsnap_manifest_parse (text, length, error) : NULL;
+}

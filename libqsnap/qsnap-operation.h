@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "qsnap/qsnap.h"
+
+G_BEGIN_DECLS
+
+/* One long job of a session, on a thread of its own, and the way its news takes to the application:
+ * into the session's main context, or, in a synchronous call, to the thread that called. Either way
+ * all of it passes one queue, so the order in which the job said it is the order in which it comes,
+ * the end of the job last. */
+
+typedef struct _QsnapOperation QsnapOperation;
+
+/* Runs in the operation's thread; the result (transfer full) is NULL on error. */
+typedef gpointer (*QsnapOperationFunc) (QsnapOperation *operation, gpointer data,
+                                        GCancellable *cancellable, GError **error);
+
+/* Waits, emitting what comes, until the job is done. @data is not freed. */
+gpointer qsnap_operation_run (QsnapSession *session, const char *name, QsnapOperationFunc func,
+                              gpointer data, GCancellable *cancellable, GError **error);
+
+/* Returns into @task (transfer full), from the session's main context; @data is the task's. */
+void qsnap_operation_start (QsnapSession *session, const char *name, QsnapOperationFunc func,
+                            GTask *task, GDestroyNotify free_result);
+
+/* For the job. */
+QsnapSession *qsnap_operation_get_session (QsnapOperation *operation);
+void qsnap_operation_set_phase (QsnapOperation *operation, QsnapPhase phase);
+/* Told on at most ten times a second. */
+void qsnap_operation_set_progress (QsnapOperation *operation, guint64 done, guint64 total);
+void qsnap_operation_point_in_time (QsnapOperation *operation, QsnapSnapshot *snapshot);
+void qsnap_operation_memory_complete (QsnapOperation *operation, QsnapSnapshot *snapshot);
+
+G_END_DECLS

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-process.h"
+
+#include <gio/gunixcredentialsmessage.h>
+#include <string.h>
+
+static char *
+proc_path (QsnapProcess *process, const char *name)
+{
+  return g_strdup_printf ("/proc/%d/%s", (int) process->pid, name);
+}
+
+static GPid
+peer_of_stream (GIOStream *stream)
+{
+  g_autoptr (GCredentials) credentials = NULL;
+  GSocket *socket;
+
+  if (!G_IS_SOCKET_CONNECTION (stream))
+    return 0;
+
+  socket = g_socket_connection_get_socket (G_SOCKET_CONNECTION (stream));
+  if (g_socket_get_family (socket) != G_SOCKET_FAMILY_UNIX)
+    return 0;
+
+  credentials = g_socket_get_credentials (socket, NULL);
+  if (credentials == NULL)
+    return 0;
+
+  return MAX (g_credentials_get_unix_pid (credentials, NULL), 0);
+}
+
+static void
+forget (QsnapProcess *process)
+{
+  process->pid = 0;
+  g_clear_pointer (&process->directory, g_free);
+  g_clear_pointer (&process->command_line, g_strfreev);
+}
+
+static GStrv
+read_command_line (QsnapProcess *process)
+{
+  g_autofree char *path = proc_path (process, "cmdline");
+  g_autofree char *text = NULL;
+  g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+  gsize length;
+
+  if (!g_file_get_contents (path, &text, &length, NULL))
+    return NULL;
+
+  for (gsize start = 0; start < length; start += strlen (text + start) + 1)
+    g_strv_builder_add (builder, text + start);
+
+  return g_strv_builder_end (builder);
+}
+
+QsnapProcess *
+qsnap_process_new_for_stream (GIOStream *stream)
+{
+  QsnapProcess *process = g_new0 (QsnapProcess, 1);
+  g_autofree char *directory_link = NULL;
+
+  process->pid = peer_of_stream (stream);
+  if (process->pid == 0)
+    return process;
+
+  directory_link = proc_path (process, "cwd");
+  process->directory = g_file_read_link (directory_link, NULL);
+  process->command_line = read_command_line (process);
+
+  return process;
+}
+
+void
+qsnap_process_free (QsnapProcess *process)
+{
+  forget (process);
+  g_free (process);
+}
+
+QsnapOpenState
+qsnap_process_has_open (QsnapProcess *process, const struct stat *file)
+{
+  g_autofree char *folder = proc_path (process, "fd");
+  g_autoptr (GDir) dir = process->pid != 0 ? g_dir_open (folder, 0, NULL) : NULL;
+  const char *name;
+
+  if (dir == NULL)
+    return QSNAP_OPEN_UNKNOWN;
+
+  while ((name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *path = g_build_filename (folder, name, NULL);
+      struct stat found;
+
+      if (stat (path, &found) == 0 && found.st_dev == file->st_dev && found.st_ino == file->st_ino)
+        return QSNAP_OPEN_YES;
+    }
+
+  return QSNAP_OPEN_NO;
+}
+
+void
+qsnap_process_prove (QsnapProcess *process, int fd)
+{
+  struct stat sent;
+
+  if (fstat (fd, &sent) != 0 || qsnap_process_has_open (process, &sent) != QSNAP_OPEN_YES)
+    forget (process);
+}
+
+static gint64
+status_field_kib (const char *status, const char *field)
+{
+  const char *line = strstr (status, field);
+
+  return line != NULL ? g_ascii_strtoll (line + strlen (field), NULL, 10) : 0;
+}
+
+gint64
+qsnap_process_resident_bytes (QsnapProcess *process)
+{
+  g_autofree char *path = proc_path (process, "status");
+  g_autofree char *status = NULL;
+
+  if (process->pid == 0 || !g_file_get_contents (path, &status, NULL, NULL))
+    return -1;
+
+  return (status_field_kib (status, "\nRssAnon:") + status_field_kib (status, "\nRssShmem:")) * 1024;
+}
+
+/* QEMU takes -option and --option alike. */
+static gboolean
+is_option (const char *argument, const char *option)
+{
+  if (*argument != '-')
+    return FALSE;
+
+  argument++;
+  if (*argument == '-')
+    argument++;
+
+  return strcmp (argument, option) == 0;
+}
+
+gboolean
+qsnap_process_has_option (QsnapProcess *process, const char *option, const char *value)
+{
+  for (GStrv argument = process->command_line; argument != NULL && *argument != NULL; argument++)
+    {
+      if (!is_option (*argument, option))
+        continue;
+      if (value == NULL || (argument[1] != NULL && strstr (argument[1], value) != NULL))
+        return TRUE;
+    }
+
+  return FALSE;
+}
+
+GHashTable *
+qsnap_process_threads (QsnapProcess *process)
+{
+  g_autofree char *folder = proc_path (process, "task");
+  g_autoptr (GDir) dir = process->pid != 0 ? g_dir_open (folder, 0, NULL) : NULL;
+  GHashTable *threads;
+  const char *name;
+
+  if (dir == NULL)
+    return NULL;
+
+  threads = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  while ((name = g_dir_read_name (dir)) != NULL)
+    g_hash_table_add (threads, g_strdup (name));
+
+  return threads;
+}
+
+/* The state is the field after the thread's name, which stands in parentheses and may hold any
+ * character. */
+static gboolean
+thread_sleeps (QsnapProcess *process, const char *thread)
+{
+  g_autofree char *stat_path
+      = g_strdup_printf ("/proc/%d/task/%s/stat", (int) process->pid, thread);
+  g_autofree char *wchan_path
+      = g_strdup_printf ("/proc/%d/task/%s/wchan", (int) process->pid, thread);
+  g_autofree char *text = NULL;
+  g_autofree char *wchan = NULL;
+  const char *state;
+
+  if (!g_file_get_contents (stat_path, &text, NULL, NULL))
+    return FALSE;
+
+  state = strrchr (text, ')');
+  if (state == NULL || !g_str_has_prefix (state, ") S"))
+    return FALSE;
+
+  if (!g_file_get_contents (wchan_path, &wchan, NULL, NULL) || g_strcmp0 (wchan, "0") == 0)
+    return TRUE;
+
+  return strstr (wchan, "pipe") != NULL;
+}
+
+gboolean
+qsnap_process_new_thread_sleeps (QsnapProcess *process, GHashTable *known)
+{
+  g_autoptr (GHashTable) threads = qsnap_process_threads (process);
+  GHashTableIter iter;
+  gpointer thread;
+
+  if (threads == NULL)
+    return FALSE;
+
+  g_hash_table_iter_init (&iter, threads);
+  while (g_hash_table_iter_next (&iter, &thread, NULL))
+    if (!g_hash_table_contains (known, thread) && thread_sleeps (process, thread))
+      return TRUE;
+
+  return FALSE;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include <gio/gio.h>
+#include <sys/stat.h>
+
+G_BEGIN_DECLS
+
+/* What /proc tells of the QEMU process at the other end of a unix socket. All of it is a help, none
+ * is needed: a QEMU of another user, or in another container, cannot be looked at, and the functions
+ * then say so by their "unknown" value. */
+
+typedef struct
+{
+  /* 0: unknown, all else below is unset then. */
+  GPid pid;
+  char *directory;
+  GStrv command_line;
+} QsnapProcess;
+
+/* The process that listens at the peer's end of @stream; whether that is QEMU has to be proven by
+ * qsnap_process_prove(), as a launcher (libvirt) may have made the socket. */
+QsnapProcess *qsnap_process_new_for_stream (GIOStream *stream);
+void qsnap_process_free (QsnapProcess *process);
+
+/* Forgets the process unless it has the file of @fd open, which was sent to QEMU just before. */
+void qsnap_process_prove (QsnapProcess *process, int fd);
+
+typedef enum
+{
+  QSNAP_OPEN_UNKNOWN,
+  QSNAP_OPEN_NO,
+  QSNAP_OPEN_YES
+} QsnapOpenState;
+
+QsnapOpenState qsnap_process_has_open (QsnapProcess *process, const struct stat *file);
+
+/* Bytes of RAM that the process uses, file mappings not counted; -1: unknown. */
+gint64 qsnap_process_resident_bytes (QsnapProcess *process);
+
+/* Whether the command line has @option (without its dash); @value as part of its argument unless
+ * NULL. */
+gboolean qsnap_process_has_option (QsnapProcess *process, const char *option, const char *value);
+
+/* The ids of all threads now; NULL: unknown. */
+GHashTable *qsnap_process_threads (QsnapProcess *process);
+
+/* Whether a thread that is not in @known sleeps in a write to a pipe (or, where the kernel does not
+ * tell in what, sleeps). */
+gboolean qsnap_process_new_thread_sleeps (QsnapProcess *process, GHashTable *known);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (QsnapProcess, qsnap_process_free)
+
+G_END_DECLS

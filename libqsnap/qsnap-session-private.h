@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "qmp/qsnap-qmp-client.h"
+#include "qsnap-watch.h"
+#include "qsnap/qsnap.h"
+
+G_BEGIN_DECLS
+
+/* A reference to the connection, or NULL with QSNAP_ERROR_CLOSED. */
+QsnapQmpClient *qsnap_session_ref_client (QsnapSession *session, GError **error);
+GIOStream *qsnap_session_ref_stream (QsnapSession *session);
+
+/* Events and the end of the connection are noted in @watch until it is NULL again. */
+void qsnap_session_set_watch (QsnapSession *session, QsnapWatch *watch);
+
+/* Runs @func (session, data) in the session's main context, in the order of the calls. */
+typedef void (*QsnapSessionFunc) (QsnapSession *session, gpointer data);
+void qsnap_session_post (QsnapSession *session, QsnapSessionFunc func, gpointer data,
+                         GDestroyNotify destroy);
+
+/* One operation at a time: QSNAP_ERROR_BUSY. */
+gboolean qsnap_session_begin (QsnapSession *session, const char *operation, GError **error);
+void qsnap_session_end (QsnapSession *session);
+/* Any thread; notification is the caller's business. FALSE if nothing changed. */
+gboolean qsnap_session_put_phase (QsnapSession *session, QsnapPhase phase);
+void qsnap_session_put_progress (QsnapSession *session, guint64 done, guint64 total);
+
+/* In the thread that emits. */
+void qsnap_session_notify_operation (QsnapSession *session);
+void qsnap_session_notify_phase (QsnapSession *session);
+void qsnap_session_notify_progress (QsnapSession *session);
+void qsnap_session_emit_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot);
+void qsnap_session_emit_memory_complete (QsnapSession *session, QsnapSnapshot *snapshot);
+
+G_END_DECLS

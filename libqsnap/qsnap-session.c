@@ -1,0 +1,1184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-session-private.h"
+
+#include "qsnap-address.h"
+#include "qsnap-json.h"
+
+#define DEFAULT_TIMEOUT_MS (60 * 1000)
+/* Events that wait for an application which does not run its main context; what comes beyond is
+ * counted and dropped. */
+#define MAX_QUEUED_EVENTS 4096
+
+/**
+ * SECTION:qsnap-session
+ * @title: QsnapSession
+ * @short_description: A QMP connection to one QEMU
+ *
+ * A #QsnapSession is one QMP connection to one QEMU. It runs any QMP command, tells of QEMU's
+ * events, checks whether a guest can be captured, and takes an instant snapshot of it.
+ *
+ * QMP is read and written by a thread of the library, and a capture runs on a thread of its own: an
+ * application that is busy, or blocked, never makes the guest's pause longer.
+ *
+ * # Threads and main contexts
+ *
+ * Any thread may call any method. Signals are emitted in the main context that was the
+ * thread-default one when the session was made, so that has to be iterated. There is one exception:
+ * what belongs to an operation that was started by a synchronous call (`notify` of #QsnapSession:phase
+ * and the progress, #QsnapSession::point-in-time-reached, #QsnapSession::memory-complete) is emitted
+ * inside that call, from the calling thread, at its time; no main context is iterated.
+ *
+ * The callback of an asynchronous method comes in the main context that was the thread-default one
+ * when the method was called. That of an operation comes after the operation's signals.
+ */
+
+/**
+ * QsnapSession:
+ *
+ * A QMP connection to one QEMU.
+ *
+ * Since: 1.0
+ */
+struct _QsnapSession
+{
+  GObject parent_instance;
+
+  char *address;
+  GMainContext *context;
+
+  GMutex lock;
+  /* Everything below is guarded by lock. */
+  GIOStream *stream;
+  QsnapQmpClient *client;
+  gboolean opening;
+  char *qemu_version;
+  QsnapWatch *watch;
+  const char *operation;
+  QsnapPhase phase;
+  guint64 bytes_done;
+  guint64 bytes_total;
+  guint queued_events;
+  guint64 events_lost;
+  guint timeout_ms;
+};
+
+G_DEFINE_FINAL_TYPE (QsnapSession, qsnap_session, G_TYPE_OBJECT)
+
+enum
+{
+  PROP_ADDRESS = 1,
+  PROP_STREAM,
+  PROP_IS_OPEN,
+  PROP_QEMU_VERSION,
+  PROP_OPERATION,
+  PROP_PHASE,
+  PROP_BYTES_DONE,
+  PROP_BYTES_TOTAL,
+  PROP_EVENTS_LOST,
+  PROP_TIMEOUT,
+  N_PROPS
+};
+
+enum
+{
+  SIGNAL_POINT_IN_TIME_REACHED,
+  SIGNAL_MEMORY_COMPLETE,
+  SIGNAL_EVENT,
+  SIGNAL_CLOSED,
+  N_SIGNALS
+};
+
+static GParamSpec *props[N_PROPS];
+static guint signals[N_SIGNALS];
+
+/* Every transition that there is: within an operation the phase grows, rolling back can follow
+ * each, and all end in idle. */
+static gboolean
+transition_is_legal (QsnapPhase from, QsnapPhase to)
+{
+  return to == QSNAP_PHASE_IDLE || to > from;
+}
+
+/* --- posting to the main context ----------------------------------------------------------- */
+
+typedef struct
+{
+  GWeakRef session;
+  QsnapSessionFunc func;
+  gpointer data;
+  GDestroyNotify destroy;
+} Post;
+
+static void
+post_free (Post *post)
+{
+  if (post->destroy != NULL)
+    post->destroy (post->data);
+  g_weak_ref_clear (&post->session);
+  g_free (post);
+}
+
+static gboolean
+post_dispatch (gpointer data)
+{
+  Post *post = data;
+  g_autoptr (QsnapSession) session = g_weak_ref_get (&post->session);
+
+  if (session != NULL)
+    post->func (session, post->data);
+
+  return G_SOURCE_REMOVE;
+}
+
+void
+qsnap_session_post (QsnapSession *self, QsnapSessionFunc func, gpointer data,
+                    GDestroyNotify destroy)
+{
+  g_autoptr (GSource) source = g_idle_source_new ();
+  Post *post = g_new0 (Post, 1);
+
+  g_weak_ref_init (&post->session, self);
+  post->func = func;
+  post->data = data;
+  post->destroy = destroy;
+  /* Sources of one priority are dispatched in the order in which they were attached. */
+  g_source_set_priority (source, G_PRIORITY_DEFAULT);
+  g_source_set_callback (source, post_dispatch, post, (GDestroyNotify) post_free);
+  g_source_set_static_name (source, "qsnap-session");
+  g_source_attach (source, self->context);
+}
+
+/* --- what the connection says (worker's thread) -------------------------------------------- */
+
+/* The connection must not keep the session alive, nor touch it while it is being finalized. */
+typedef struct
+{
+  GWeakRef session;
+} SessionLink;
+
+static void
+session_link_free (gpointer data)
+{
+  SessionLink *link = data;
+
+  g_weak_ref_clear (&link->session);
+  g_free (link);
+}
+
+typedef struct
+{
+  char *name;
+  JsonNode *data;
+  gint64 time;
+} Event;
+
+static void
+event_free (Event *event)
+{
+  g_free (event->name);
+  g_clear_pointer (&event->data, json_node_unref);
+  g_free (event);
+}
+
+static void
+emit_event (QsnapSession *self, gpointer data)
+{
+  Event *event = data;
+
+  g_mutex_lock (&self->lock);
+  self->queued_events--;
+  g_mutex_unlock (&self->lock);
+
+  g_signal_emit (self, signals[SIGNAL_EVENT], g_quark_from_string (event->name), event->name,
+                 event->data, event->time);
+}
+
+static void
+emit_events_lost (QsnapSession *self, gpointer data)
+{
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_EVENTS_LOST]);
+}
+
+/* TRUE if there is room for one more; the first that is lost is told at once. */
+static gboolean
+reserve_event (QsnapSession *self)
+{
+  gboolean room;
+  gboolean first_lost = FALSE;
+
+  g_mutex_lock (&self->lock);
+  room = self->queued_events < MAX_QUEUED_EVENTS;
+  if (room)
+    self->queued_events++;
+  else
+    first_lost = self->events_lost++ == 0;
+  g_mutex_unlock (&self->lock);
+
+  if (first_lost)
+    qsnap_session_post (self, emit_events_lost, NULL, NULL);
+
+  return room;
+}
+
+static void
+queue_event (QsnapSession *self, const char *name, JsonNode *data, gint64 time)
+{
+  GQuark detail = g_quark_try_string (name);
+  Event *event;
+
+  /* A name that no handler was connected for has no quark, or no handler: peers cannot make the
+   * table of quarks grow. */
+  if (!g_signal_has_handler_pending (self, signals[SIGNAL_EVENT], detail, TRUE))
+    return;
+  if (!reserve_event (self))
+    return;
+
+  event = g_new0 (Event, 1);
+  event->name = g_strdup (name);
+  event->data = data != NULL ? json_node_copy (data) : NULL;
+  event->time = time;
+  qsnap_session_post (self, emit_event, event, (GDestroyNotify) event_free);
+}
+
+static void
+client_event (const char *name, JsonNode *data, gint64 time, gpointer user_data)
+{
+  SessionLink *link = user_data;
+  g_autoptr (QsnapSession) self = g_weak_ref_get (&link->session);
+
+  if (self == NULL)
+    return;
+
+  g_mutex_lock (&self->lock);
+  if (self->watch != NULL)
+    qsnap_watch_note_event (self->watch, name, data, time);
+  g_mutex_unlock (&self->lock);
+
+  queue_event (self, name, data, time);
+}
+
+static void
+emit_closed (QsnapSession *self, gpointer data)
+{
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_IS_OPEN]);
+  g_signal_emit (self, signals[SIGNAL_CLOSED], 0, data);
+}
+
+static void
+client_closed (const GError *error, gpointer user_data)
+{
+  SessionLink *link = user_data;
+  g_autoptr (QsnapSession) self = g_weak_ref_get (&link->session);
+  g_autoptr (GError) closed
+      = error != NULL ? g_error_copy (error)
+                      : g_error_new_literal (QSNAP_ERROR, QSNAP_ERROR_CLOSED,
+                                             "the session was closed by the application");
+  gboolean was_open;
+
+  if (self == NULL)
+    return;
+
+  g_mutex_lock (&self->lock);
+  /* A connection that fails before it is open is the error of open(). */
+  was_open = !self->opening;
+  if (self->watch != NULL)
+    qsnap_watch_note_closed (self->watch, closed);
+  g_mutex_unlock (&self->lock);
+
+  if (was_open)
+    qsnap_session_post (self, emit_closed, error != NULL ? g_error_copy (error) : NULL,
+                        error != NULL ? (GDestroyNotify) g_error_free : NULL);
+}
+
+static const QsnapQmpHandlers client_handlers = { client_event, client_closed };
+
+/* --- GObject ------------------------------------------------------------------------------- */
+
+static void
+qsnap_session_dispose (GObject *object)
+{
+  QsnapSession *self = QSNAP_SESSION (object);
+
+  if (self->client != NULL)
+    qsnap_qmp_client_close (self->client);
+  g_clear_pointer (&self->client, qsnap_qmp_client_unref);
+  g_clear_object (&self->stream);
+
+  G_OBJECT_CLASS (qsnap_session_parent_class)->dispose (object);
+}
+
+static void
+qsnap_session_finalize (GObject *object)
+{
+  QsnapSession *self = QSNAP_SESSION (object);
+
+  g_free (self->address);
+  g_free (self->qemu_version);
+  g_main_context_unref (self->context);
+  g_mutex_clear (&self->lock);
+
+  G_OBJECT_CLASS (qsnap_session_parent_class)->finalize (object);
+}
+
+static void
+qsnap_session_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  QsnapSession *self = QSNAP_SESSION (object);
+
+  switch (id)
+    {
+    case PROP_ADDRESS:
+      g_value_set_string (value, self->address);
+      break;
+    case PROP_IS_OPEN:
+      g_value_set_boolean (value, qsnap_session_get_is_open (self));
+      break;
+    case PROP_QEMU_VERSION:
+      g_value_take_string (value, qsnap_session_dup_qemu_version (self));
+      break;
+    case PROP_OPERATION:
+      g_value_take_string (value, qsnap_session_dup_operation (self));
+      break;
+    case PROP_PHASE:
+      g_value_set_enum (value, qsnap_session_get_phase (self));
+      break;
+    case PROP_BYTES_DONE:
+      g_value_set_uint64 (value, qsnap_session_get_bytes_done (self));
+      break;
+    case PROP_BYTES_TOTAL:
+      g_value_set_uint64 (value, qsnap_session_get_bytes_total (self));
+      break;
+    case PROP_EVENTS_LOST:
+      g_value_set_uint64 (value, qsnap_session_get_events_lost (self));
+      break;
+    case PROP_TIMEOUT:
+      g_value_set_uint (value, qsnap_session_get_timeout (self));
+      break;
+    default:
+      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    }
+}
+
+static void
+qsnap_session_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
+{
+  QsnapSession *self = QSNAP_SESSION (object);
+
+  switch (id)
+    {
+    case PROP_ADDRESS:
+      self->address = g_value_dup_string (value);
+      break;
+    case PROP_STREAM:
+      self->stream = g_value_dup_object (value);
+      break;
+    case PROP_TIMEOUT:
+      qsnap_session_set_timeout (self, g_value_get_uint (value));
+      break;
+    default:
+      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    }
+}
+
+static void
+install_connection_properties (void)
+{
+  const GParamFlags read = G_PARAM_READABLE | G_PARAM_STATIC_STRINGS;
+  const GParamFlags construct
+      = G_PARAM_WRITABLE | G_PARAM_CONSTRUCT_ONLY | G_PARAM_STATIC_STRINGS;
+
+  /**
+   * QsnapSession:address:
+   *
+   * The monitor's address: `unix:PATH`, a bare path, or `tcp:HOST:PORT`; %NULL for a session that
+   * was made for a stream.
+   *
+   * Since: 1.0
+   */
+  props[PROP_ADDRESS]
+      = g_param_spec_string ("address", NULL, NULL, NULL, G_PARAM_READABLE | construct);
+  /**
+   * QsnapSession:stream:
+   *
+   * The stream to speak QMP over, instead of an address.
+   *
+   * Since: 1.0
+   */
+  props[PROP_STREAM] = g_param_spec_object ("stream", NULL, NULL, G_TYPE_IO_STREAM, construct);
+  /**
+   * QsnapSession:is-open:
+   *
+   * Whether the session is connected and QMP is negotiated.
+   *
+   * Since: 1.0
+   */
+  props[PROP_IS_OPEN] = g_param_spec_boolean ("is-open", NULL, NULL, FALSE, read);
+  /**
+   * QsnapSession:qemu-version:
+   *
+   * QEMU's version as its greeting says it, for example `7.2.22`; %NULL before the session is open.
+   *
+   * Since: 1.0
+   */
+  props[PROP_QEMU_VERSION] = g_param_spec_string ("qemu-version", NULL, NULL, NULL, read);
+  /**
+   * QsnapSession:timeout:
+   *
+   * How long to wait for the greeting and for the answer to a QMP command, in milliseconds; 0 for
+   * no limit.
+   *
+   * Since: 1.0
+   */
+  props[PROP_TIMEOUT] = g_param_spec_uint (
+      "timeout", NULL, NULL, 0, G_MAXINT, DEFAULT_TIMEOUT_MS,
+      G_PARAM_READWRITE | G_PARAM_EXPLICIT_NOTIFY | G_PARAM_STATIC_STRINGS);
+  /**
+   * QsnapSession:events-lost:
+   *
+   * How many QMP events were dropped because the main context did not take them. News of an
+   * operation are never dropped.
+   *
+   * Since: 1.0
+   */
+  props[PROP_EVENTS_LOST]
+      = g_param_spec_uint64 ("events-lost", NULL, NULL, 0, G_MAXUINT64, 0, read);
+}
+
+static void
+install_operation_properties (void)
+{
+  const GParamFlags read = G_PARAM_READABLE | G_PARAM_STATIC_STRINGS;
+
+  /**
+   * QsnapSession:operation:
+   *
+   * The operation under way, for example `instant-snapshot`, or %NULL.
+   *
+   * Since: 1.0
+   */
+  props[PROP_OPERATION] = g_param_spec_string ("operation", NULL, NULL, NULL, read);
+  /**
+   * QsnapSession:phase:
+   *
+   * Where the operation is. Within one operation the phase only grows. Reading it answers the
+   * newest value, which `notify` may not have told yet.
+   *
+   * Since: 1.0
+   */
+  props[PROP_PHASE]
+      = g_param_spec_enum ("phase", NULL, NULL, QSNAP_TYPE_PHASE, QSNAP_PHASE_IDLE, read);
+  /**
+   * QsnapSession:bytes-done:
+   *
+   * How many bytes of the guest's RAM the operation has dealt with. `notify` comes at most ten
+   * times a second.
+   *
+   * Since: 1.0
+   */
+  props[PROP_BYTES_DONE]
+      = g_param_spec_uint64 ("bytes-done", NULL, NULL, 0, G_MAXUINT64, 0, read);
+  /**
+   * QsnapSession:bytes-total:
+   *
+   * How many bytes of RAM the guest has; 0 before it is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_BYTES_TOTAL]
+      = g_param_spec_uint64 ("bytes-total", NULL, NULL, 0, G_MAXUINT64, 0, read);
+}
+
+static void
+install_operation_signals (GType type)
+{
+  /**
+   * QsnapSession::point-in-time-reached:
+   * @self: the session
+   * @snapshot: the snapshot, not yet sealed
+   *
+   * The point in time has passed and is proven: whatever the guest does from here on is not in the
+   * snapshot. The caller may now do the unsafe thing. The snapshot does not exist yet, though: it
+   * may still fail, and then the snapshot's point in time is lost.
+   *
+   * For a guest that its owner had paused, on a QEMU that cannot take a background snapshot of it
+   * without starting it (7.2), this comes only when the memory is saved: it must stay paused until
+   * then.
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_POINT_IN_TIME_REACHED]
+      = g_signal_new ("point-in-time-reached", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                      G_TYPE_NONE, 1, QSNAP_TYPE_SNAPSHOT);
+  /**
+   * QsnapSession::memory-complete:
+   * @self: the session
+   * @snapshot: the snapshot, now sealed
+   *
+   * Everything is on stable storage, the manifest is in place: the snapshot exists.
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_MEMORY_COMPLETE]
+      = g_signal_new ("memory-complete", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE,
+                      1, QSNAP_TYPE_SNAPSHOT);
+}
+
+static void
+install_connection_signals (GType type)
+{
+  /**
+   * QsnapSession::event:
+   * @self: the session
+   * @name: the event's name, also the signal's detail: connect to `event::SHUTDOWN`
+   * @data: (nullable): the event's data, if it has any
+   * @time: QEMU's time stamp in microseconds since the Unix epoch
+   *
+   * QEMU sent an event. Only events with a handler are kept, and only so many for a main context
+   * that is not iterated: see #QsnapSession:events-lost.
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_EVENT] = g_signal_new ("event", type, G_SIGNAL_RUN_LAST | G_SIGNAL_DETAILED, 0,
+                                        NULL, NULL, NULL, G_TYPE_NONE, 3, G_TYPE_STRING,
+                                        JSON_TYPE_NODE, G_TYPE_INT64);
+  /**
+   * QsnapSession::closed:
+   * @self: the session
+   * @error: (nullable): why, or %NULL if qsnap_session_close() was called
+   *
+   * The connection has ended. Every call that was under way has failed with the same error.
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_CLOSED] = g_signal_new ("closed", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                                         G_TYPE_NONE, 1, G_TYPE_ERROR);
+}
+
+static void
+qsnap_session_class_init (QsnapSessionClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+
+  object_class->dispose = qsnap_session_dispose;
+  object_class->finalize = qsnap_session_finalize;
+  object_class->get_property = qsnap_session_get_property;
+  object_class->set_property = qsnap_session_set_property;
+
+  install_connection_properties ();
+  install_operation_properties ();
+  g_object_class_install_properties (object_class, N_PROPS, props);
+
+  install_operation_signals (G_TYPE_FROM_CLASS (klass));
+  install_connection_signals (G_TYPE_FROM_CLASS (klass));
+}
+
+static void
+qsnap_session_init (QsnapSession *self)
+{
+  g_mutex_init (&self->lock);
+  self->context = g_main_context_ref_thread_default ();
+  self->timeout_ms = DEFAULT_TIMEOUT_MS;
+}
+
+/* --- state, for operations ----------------------------------------------------------------- */
+
+QsnapQmpClient *
+qsnap_session_ref_client (QsnapSession *self, GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  if (self->client != NULL && !self->opening && !qsnap_qmp_client_is_closed (self->client))
+    return qsnap_qmp_client_ref (self->client);
+
+  g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_CLOSED, "the session is not open");
+
+  return NULL;
+}
+
+GIOStream *
+qsnap_session_ref_stream (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  return g_object_ref (self->stream);
+}
+
+void
+qsnap_session_set_watch (QsnapSession *self, QsnapWatch *watch)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  self->watch = watch;
+}
+
+gboolean
+qsnap_session_begin (QsnapSession *self, const char *operation, GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  if (self->operation != NULL)
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
+                   "the session is busy: its operation %s is under way", self->operation);
+      return FALSE;
+    }
+
+  self->operation = operation;
+  self->bytes_done = 0;
+  self->bytes_total = 0;
+
+  return TRUE;
+}
+
+void
+qsnap_session_end (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  self->operation = NULL;
+  self->phase = QSNAP_PHASE_IDLE;
+}
+
+gboolean
+qsnap_session_put_phase (QsnapSession *self, QsnapPhase phase)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  if (self->phase == phase)
+    return FALSE;
+  if (!transition_is_legal (self->phase, phase))
+    {
+      g_critical ("phase %d cannot follow phase %d", phase, self->phase);
+      return FALSE;
+    }
+
+  self->phase = phase;
+
+  return TRUE;
+}
+
+void
+qsnap_session_put_progress (QsnapSession *self, guint64 done, guint64 total)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  self->bytes_done = done;
+  self->bytes_total = total;
+}
+
+void
+qsnap_session_notify_operation (QsnapSession *self)
+{
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_OPERATION]);
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_PHASE]);
+}
+
+void
+qsnap_session_notify_phase (QsnapSession *self)
+{
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_PHASE]);
+}
+
+void
+qsnap_session_notify_progress (QsnapSession *self)
+{
+  g_object_freeze_notify (G_OBJECT (self));
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_BYTES_DONE]);
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_BYTES_TOTAL]);
+  g_object_thaw_notify (G_OBJECT (self));
+}
+
+void
+qsnap_session_emit_point_in_time (QsnapSession *self, QsnapSnapshot *snapshot)
+{
+  g_signal_emit (self, signals[SIGNAL_POINT_IN_TIME_REACHED], 0, snapshot);
+}
+
+void
+qsnap_session_emit_memory_complete (QsnapSession *self, QsnapSnapshot *snapshot)
+{
+  g_signal_emit (self, signals[SIGNAL_MEMORY_COMPLETE], 0, snapshot);
+}
+
+/* --- opening and closing ------------------------------------------------------------------- */
+
+/**
+ * qsnap_session_new:
+ * @address: `unix:PATH`, a bare path, or `tcp:HOST:PORT`
+ *
+ * Makes a session for the monitor at @address. It is not connected before qsnap_session_open().
+ *
+ * An instant snapshot needs a unix socket, as file descriptors are passed over it.
+ *
+ * Returns: (transfer full): a new session
+ *
+ * Since: 1.0
+ */
+QsnapSession *
+qsnap_session_new (const char *address)
+{
+  g_return_val_if_fail (address != NULL, NULL);
+
+  return g_object_new (QSNAP_TYPE_SESSION, "address", address, NULL);
+}
+
+/**
+ * qsnap_session_new_for_stream:
+ * @stream: a stream whose other end is a QMP monitor
+ *
+ * Makes a session for a connection that exists already. The session closes it.
+ *
+ * Returns: (transfer full): a new session
+ *
+ * Since: 1.0
+ */
+QsnapSession *
+qsnap_session_new_for_stream (GIOStream *stream)
+{
+  g_return_val_if_fail (G_IS_IO_STREAM (stream), NULL);
+
+  return g_object_new (QSNAP_TYPE_SESSION, "stream", stream, NULL);
+}
+
+static gboolean
+begin_opening (QsnapSession *self, GError **error)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  if (self->opening || (self->client != NULL && !qsnap_qmp_client_is_closed (self->client)))
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_BUSY, "the session is open already");
+      return FALSE;
+    }
+
+  if (self->client != NULL && self->address == NULL)
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_CLOSED,
+                           "the session's stream has ended and cannot be opened again");
+      return FALSE;
+    }
+
+  if (self->address == NULL && self->stream == NULL)
+    {
+      g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                           "the session has neither an address nor a stream");
+      return FALSE;
+    }
+
+  self->opening = TRUE;
+
+  return TRUE;
+}
+
+static QsnapQmpClient *
+make_client (QsnapSession *self, GIOStream *stream)
+{
+  SessionLink *link = g_new0 (SessionLink, 1);
+
+  g_weak_ref_init (&link->session, self);
+
+  return qsnap_qmp_client_new (stream, &client_handlers, link, session_link_free);
+}
+
+static char *
+version_of_greeting (JsonNode *greeting)
+{
+  JsonObject *version = qsnap_json_get_object (json_node_get_object (greeting), "version");
+  JsonObject *qemu = qsnap_json_get_object (version, "qemu");
+
+  return g_strdup_printf ("%d.%d.%d", (int) qsnap_json_get_int (qemu, "major", 0),
+                          (int) qsnap_json_get_int (qemu, "minor", 0),
+                          (int) qsnap_json_get_int (qemu, "micro", 0));
+}
+
+/* Takes @stream, @client and @greeting, all NULL where opening failed. A stream that was given has
+ * been closed then: the session stays without one that works. */
+static void
+end_opening (QsnapSession *self, GIOStream *stream, QsnapQmpClient *client, JsonNode *greeting)
+{
+  g_autoptr (QsnapQmpClient) old = NULL;
+  g_autofree char *old_version = NULL;
+
+  g_mutex_lock (&self->lock);
+  self->opening = FALSE;
+  if (client != NULL)
+    {
+      old = self->client;
+      self->client = client;
+      g_set_object (&self->stream, stream);
+      old_version = self->qemu_version;
+      self->qemu_version = version_of_greeting (greeting);
+    }
+  g_mutex_unlock (&self->lock);
+
+  g_clear_object (&stream);
+  g_clear_pointer (&greeting, json_node_unref);
+}
+
+static void
+emit_opened (QsnapSession *self, gpointer data)
+{
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_QEMU_VERSION]);
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_IS_OPEN]);
+}
+
+/**
+ * qsnap_session_open:
+ * @self: a session
+ * @cancellable: (nullable): a #GCancellable
+ * @error: return location for an error
+ *
+ * Connects to the monitor, reads its greeting and negotiates QMP capabilities. A session that was
+ * closed can be opened again if it has an address.
+ *
+ * Errors: %G_IO_ERROR_INVALID_ARGUMENT for an address that is none; those of #GIOErrorEnum with the
+ * address in the message where nothing can be reached there; %QSNAP_ERROR_PROTOCOL for a peer that
+ * does not speak QMP; %QSNAP_ERROR_TIMED_OUT where no greeting comes, as another client may hold the
+ * monitor; %QSNAP_ERROR_BUSY if it is open.
+ *
+ * Returns: %TRUE if the session is open
+ *
+ * Since: 1.0
+ */
+gboolean
+qsnap_session_open (QsnapSession *self, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GIOStream) stream = NULL;
+  g_autoptr (QsnapQmpClient) client = NULL;
+  g_autoptr (JsonNode) greeting = NULL;
+  guint timeout_ms;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), FALSE);
+
+  if (g_cancellable_set_error_if_cancelled (cancellable, error) || !begin_opening (self, error))
+    return FALSE;
+
+  timeout_ms = qsnap_session_get_timeout (self);
+  if (self->address != NULL)
+    stream = qsnap_address_connect (self->address, timeout_ms, cancellable, error);
+  else
+    stream = g_object_ref (self->stream);
+
+  if (stream != NULL)
+    {
+      client = make_client (self, stream);
+      greeting = qsnap_qmp_client_negotiate (client, timeout_ms, cancellable, error);
+    }
+
+  if (greeting == NULL)
+    {
+      if (client != NULL)
+        qsnap_qmp_client_close (client);
+      end_opening (self, NULL, NULL, NULL);
+      return FALSE;
+    }
+
+  end_opening (self, g_steal_pointer (&stream), g_steal_pointer (&client),
+               g_steal_pointer (&greeting));
+  qsnap_session_post (self, emit_opened, NULL, NULL);
+
+  return TRUE;
+}
+
+static void
+open_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (qsnap_session_open (source, cancellable, &error))
+    g_task_return_boolean (task, TRUE);
+  else
+    g_task_return_error (task, g_steal_pointer (&error));
+}
+
+/**
+ * qsnap_session_open_async:
+ * @self: a session
+ * @cancellable: (nullable): a #GCancellable
+ * @callback: (scope async) (closure user_data): called when it is done
+ * @user_data: data for @callback
+ *
+ * Asynchronous twin of qsnap_session_open().
+ *
+ * Since: 1.0
+ */
+void
+qsnap_session_open_async (QsnapSession *self, GCancellable *cancellable,
+                          GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr (GTask) task = NULL;
+
+  g_return_if_fail (QSNAP_IS_SESSION (self));
+
+  task = g_task_new (self, cancellable, callback, user_data);
+  g_task_set_source_tag (task, qsnap_session_open_async);
+  g_task_run_in_thread (task, open_thread);
+}
+
+/**
+ * qsnap_session_open_finish:
+ * @self: a session
+ * @result: the result that the callback got
+ * @error: return location for an error
+ *
+ * Finishes qsnap_session_open_async().
+ *
+ * Returns: %TRUE if the session is open
+ *
+ * Since: 1.0
+ */
+gboolean
+qsnap_session_open_finish (QsnapSession *self, GAsyncResult *result, GError **error)
+{
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), FALSE);
+  g_return_val_if_fail (g_task_is_valid (result, self), FALSE);
+  g_return_val_if_fail (g_async_result_is_tagged (result, qsnap_session_open_async), FALSE);
+
+  return g_task_propagate_boolean (G_TASK (result), error);
+}
+
+/**
+ * qsnap_session_close:
+ * @self: a session
+ *
+ * Ends the connection. Every call that is under way fails with %QSNAP_ERROR_CLOSED. Closing while a
+ * snapshot is being taken leaves what it changed in QEMU as it is: cancel it first, and wait until
+ * it is undone. Closing a session that is not open does nothing.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_session_close (QsnapSession *self)
+{
+  g_autoptr (QsnapQmpClient) client = NULL;
+
+  g_return_if_fail (QSNAP_IS_SESSION (self));
+
+  client = qsnap_session_ref_client (self, NULL);
+  if (client != NULL)
+    qsnap_qmp_client_close (client);
+}
+
+/* --- getters ------------------------------------------------------------------------------- */
+
+/**
+ * qsnap_session_get_address:
+ * @self: a session
+ *
+ * The monitor's address, as it was given.
+ *
+ * Returns: (nullable): the address, or %NULL for a session that was made for a stream
+ *
+ * Since: 1.0
+ */
+const char *
+qsnap_session_get_address (QsnapSession *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), NULL);
+
+  return self->address;
+}
+
+/**
+ * qsnap_session_get_is_open:
+ * @self: a session
+ *
+ * Whether the session is connected and QMP is negotiated.
+ *
+ * Returns: %TRUE if commands can be sent
+ *
+ * Since: 1.0
+ */
+gboolean
+qsnap_session_get_is_open (QsnapSession *self)
+{
+  g_autoptr (QsnapQmpClient) client = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), FALSE);
+
+  client = qsnap_session_ref_client (self, NULL);
+
+  return client != NULL;
+}
+
+/**
+ * qsnap_session_dup_qemu_version:
+ * @self: a session
+ *
+ * QEMU's version as its greeting says it, for example `7.2.22`.
+ *
+ * Returns: (transfer full) (nullable): the version; free with g_free()
+ *
+ * Since: 1.0
+ */
+char *
+qsnap_session_dup_qemu_version (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), NULL);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return g_strdup (self->qemu_version);
+}
+
+/**
+ * qsnap_session_dup_operation:
+ * @self: a session
+ *
+ * The operation under way, for example `instant-snapshot`.
+ *
+ * Returns: (transfer full) (nullable): its name; free with g_free()
+ *
+ * Since: 1.0
+ */
+char *
+qsnap_session_dup_operation (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), NULL);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return g_strdup (self->operation);
+}
+
+/**
+ * qsnap_session_get_phase:
+ * @self: a session
+ *
+ * Where the operation is.
+ *
+ * Returns: the newest phase, which `notify` may not have told yet
+ *
+ * Since: 1.0
+ */
+QsnapPhase
+qsnap_session_get_phase (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), QSNAP_PHASE_IDLE);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->phase;
+}
+
+/**
+ * qsnap_session_get_bytes_done:
+ * @self: a session
+ *
+ * How many bytes of the guest's RAM the operation has dealt with.
+ *
+ * Returns: bytes
+ *
+ * Since: 1.0
+ */
+guint64
+qsnap_session_get_bytes_done (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->bytes_done;
+}
+
+/**
+ * qsnap_session_get_bytes_total:
+ * @self: a session
+ *
+ * How many bytes of RAM the guest has.
+ *
+ * Returns: bytes; 0 before it is known
+ *
+ * Since: 1.0
+ */
+guint64
+qsnap_session_get_bytes_total (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->bytes_total;
+}
+
+/**
+ * qsnap_session_get_events_lost:
+ * @self: a session
+ *
+ * How many QMP events were dropped because the main context did not take them.
+ *
+ * Returns: a number of events
+ *
+ * Since: 1.0
+ */
+guint64
+qsnap_session_get_events_lost (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->events_lost;
+}
+
+/**
+ * qsnap_session_get_timeout:
+ * @self: a session
+ *
+ * How long to wait for the greeting and for the answer to a QMP command.
+ *
+ * Returns: milliseconds; 0 for no limit
+ *
+ * Since: 1.0
+ */
+guint
+qsnap_session_get_timeout (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->timeout_ms;
+}
+
+/**
+ * qsnap_session_set_timeout:
+ * @self: a session
+ * @timeout_ms: milliseconds; 0 for no limit
+ *
+ * Sets #QsnapSession:timeout, for what is sent from now on.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_session_set_timeout (QsnapSession *self, guint timeout_ms)
+{
+  gboolean changed;
+
+  g_return_if_fail (QSNAP_IS_SESSION (self));
+
+  g_mutex_lock (&self->lock);
+  changed = self->timeout_ms != timeout_ms;
+  self->timeout_ms = timeout_ms;
+  g_mutex_unlock (&self->lock);
+
+  if (changed)
+    g_object_notify_by_pspec (G_OBJECT (self), props[PROP_TIMEOUT]);
+}

@@ -1,0 +1,1112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-snapshot-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "disk/qsnap-drive.h"
+#include "memory/qsnap-image.h"
+#include "memory/qsnap-io.h"
+#include "qsnap-disk-private.h"
+#include "qsnap-json.h"
+#include "qsnap-manifest.h"
+
+/**
+ * SECTION:qsnap-snapshot
+ * @title: QsnapSnapshot
+ * @short_description: A snapshot of a guest, disks and memory
+ *
+ * A #QsnapSnapshot is a directory with the memory of a guest at one point in time, and a manifest
+ * that says which images hold its disks at the same instant.
+ *
+ * It comes from qsnap_session_instant_snapshot(), from qsnap_snapshot_load(), or from
+ * #QsnapSession::point-in-time-reached, where it is not yet sealed: until it is, verifying and
+ * exporting fail with %QSNAP_ERROR_BUSY.
+ *
+ * The guest's disk is the overlay from the point in time on. The base belongs to the snapshot:
+ * booting it, or writing to it in any way, destroys both the snapshot and the guest's disk.
+ * qsnap_snapshot_verify() finds a base that was changed.
+ *
+ * Any thread may call its methods. `notify::sealed` is emitted where the session emits its signals.
+ */
+
+/**
+ * QsnapSnapshot:
+ *
+ * A snapshot of a guest, disks and memory.
+ *
+ * Since: 1.0
+ */
+struct _QsnapSnapshot
+{
+  GObject parent_instance;
+
+  GFile *directory;
+  GListModel *disks;
+  char *name;
+
+  GMutex lock;
+  /* Guarded by lock: replaced once, when the snapshot is sealed. */
+  JsonObject *manifest;
+  gboolean sealed;
+};
+
+G_DEFINE_FINAL_TYPE (QsnapSnapshot, qsnap_snapshot, G_TYPE_OBJECT)
+
+enum
+{
+  PROP_DIRECTORY = 1,
+  PROP_NAME,
+  PROP_SEALED,
+  PROP_TIME,
+  PROP_DISKS,
+  PROP_QEMU_VERSION,
+  PROP_MACHINE,
+  PROP_GUEST_NAME,
+  PROP_GUEST_UUID,
+  PROP_COMMAND_LINE,
+  PROP_WARNINGS,
+  PROP_MEMORY_SIZE,
+  PROP_DATA_SIZE,
+  PROP_PAUSE_US,
+  PROP_STOP_US,
+  PROP_DISKS_US,
+  PROP_MEMORY_US,
+  PROP_RESUME_US,
+  PROP_SAVE_US,
+  N_PROPS
+};
+
+static GParamSpec *props[N_PROPS];
+
+/* --- the manifest's members ---------------------------------------------------------------- */
+
+static JsonObject *
+section_of (JsonObject *manifest, const char *section)
+{
+  return section != NULL ? qsnap_json_get_object (manifest, section) : manifest;
+}
+
+static char *
+dup_string (QsnapSnapshot *self, const char *section, const char *member)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  return g_strdup (qsnap_json_get_string (section_of (self->manifest, section), member));
+}
+
+static gint64
+get_int (QsnapSnapshot *self, const char *section, const char *member, gint64 otherwise)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  return qsnap_json_get_int (section_of (self->manifest, section), member, otherwise);
+}
+
+static GStrv
+dup_strings (QsnapSnapshot *self, const char *section, const char *member)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+  JsonArray *array = qsnap_json_get_array (section_of (self->manifest, section), member);
+
+  if (array == NULL)
+    return NULL;
+
+  for (guint i = 0; i < json_array_get_length (array); i++)
+    g_strv_builder_add (builder, json_array_get_string_element (array, i));
+
+  return g_strv_builder_end (builder);
+}
+
+static JsonObject *
+ref_manifest (QsnapSnapshot *self)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+
+  return json_object_ref (self->manifest);
+}
+
+/* --- GObject ------------------------------------------------------------------------------- */
+
+static void
+qsnap_snapshot_finalize (GObject *object)
+{
+  QsnapSnapshot *self = QSNAP_SNAPSHOT (object);
+
+  g_clear_object (&self->directory);
+  g_clear_object (&self->disks);
+  g_clear_pointer (&self->manifest, json_object_unref);
+  g_free (self->name);
+  g_mutex_clear (&self->lock);
+
+  G_OBJECT_CLASS (qsnap_snapshot_parent_class)->finalize (object);
+}
+
+static void
+qsnap_snapshot_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  QsnapSnapshot *self = QSNAP_SNAPSHOT (object);
+
+  switch (id)
+    {
+    case PROP_DIRECTORY:
+      g_value_set_object (value, self->directory);
+      break;
+    case PROP_NAME:
+      g_value_set_string (value, self->name);
+      break;
+    case PROP_SEALED:
+      g_value_set_boolean (value, qsnap_snapshot_get_sealed (self));
+      break;
+    case PROP_TIME:
+      g_value_take_boxed (value, qsnap_snapshot_dup_time (self));
+      break;
+    case PROP_DISKS:
+      g_value_set_object (value, self->disks);
+      break;
+    case PROP_QEMU_VERSION:
+      g_value_take_string (value, qsnap_snapshot_dup_qemu_version (self));
+      break;
+    case PROP_MACHINE:
+      g_value_take_string (value, qsnap_snapshot_dup_machine (self));
+      break;
+    case PROP_GUEST_NAME:
+      g_value_take_string (value, qsnap_snapshot_dup_guest_name (self));
+      break;
+    case PROP_GUEST_UUID:
+      g_value_take_string (value, qsnap_snapshot_dup_guest_uuid (self));
+      break;
+    case PROP_COMMAND_LINE:
+      g_value_take_boxed (value, qsnap_snapshot_dup_command_line (self));
+      break;
+    case PROP_WARNINGS:
+      g_value_take_boxed (value, qsnap_snapshot_dup_warnings (self));
+      break;
+    case PROP_MEMORY_SIZE:
+      g_value_set_uint64 (value, qsnap_snapshot_get_memory_size (self));
+      break;
+    case PROP_DATA_SIZE:
+      g_value_set_uint64 (value, qsnap_snapshot_get_data_size (self));
+      break;
+    case PROP_PAUSE_US:
+      g_value_set_int64 (value, qsnap_snapshot_get_pause_us (self));
+      break;
+    case PROP_STOP_US:
+      g_value_set_int64 (value, qsnap_snapshot_get_stop_us (self));
+      break;
+    case PROP_DISKS_US:
+      g_value_set_int64 (value, qsnap_snapshot_get_disks_us (self));
+      break;
+    case PROP_MEMORY_US:
+      g_value_set_int64 (value, qsnap_snapshot_get_memory_us (self));
+      break;
+    case PROP_RESUME_US:
+      g_value_set_int64 (value, qsnap_snapshot_get_resume_us (self));
+      break;
+    case PROP_SAVE_US:
+      g_value_set_int64 (value, qsnap_snapshot_get_save_us (self));
+      break;
+    default:
+      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    }
+}
+
+static void
+install_fixed_properties (GParamFlags flags)
+{
+  /**
+   * QsnapSnapshot:directory:
+   *
+   * The snapshot's own directory.
+   *
+   * Since: 1.0
+   */
+  props[PROP_DIRECTORY] = g_param_spec_object ("directory", NULL, NULL, G_TYPE_FILE, flags);
+  /**
+   * QsnapSnapshot:name:
+   *
+   * The snapshot's name, for people.
+   *
+   * Since: 1.0
+   */
+  props[PROP_NAME] = g_param_spec_string ("name", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshot:sealed:
+   *
+   * Whether all of it is on stable storage.
+   *
+   * Since: 1.0
+   */
+  props[PROP_SEALED] = g_param_spec_boolean ("sealed", NULL, NULL, FALSE, flags);
+  /**
+   * QsnapSnapshot:time:
+   *
+   * The point in time, by QEMU's clock, in UTC.
+   *
+   * Since: 1.0
+   */
+  props[PROP_TIME] = g_param_spec_boxed ("time", NULL, NULL, G_TYPE_DATE_TIME, flags);
+  /**
+   * QsnapSnapshot:disks:
+   *
+   * The guest's disks, a list of #QsnapDisk.
+   *
+   * Since: 1.0
+   */
+  props[PROP_DISKS] = g_param_spec_object ("disks", NULL, NULL, G_TYPE_LIST_MODEL, flags);
+}
+
+static void
+install_manifest_properties (GParamFlags flags)
+{
+  /**
+   * QsnapSnapshot:qemu-version:
+   *
+   * The version of the QEMU that the guest ran on, for example `7.2.22`.
+   *
+   * Since: 1.0
+   */
+  props[PROP_QEMU_VERSION] = g_param_spec_string ("qemu-version", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshot:machine:
+   *
+   * The machine type, pinned: `pc-q35-7.2`, never the alias.
+   *
+   * Since: 1.0
+   */
+  props[PROP_MACHINE] = g_param_spec_string ("machine", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshot:guest-name:
+   *
+   * The guest's name (QEMU's option `-name`), if it has one.
+   *
+   * Since: 1.0
+   */
+  props[PROP_GUEST_NAME] = g_param_spec_string ("guest-name", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshot:guest-uuid:
+   *
+   * The guest's UUID (QEMU's option `-uuid`), if it has one.
+   *
+   * Since: 1.0
+   */
+  props[PROP_GUEST_UUID] = g_param_spec_string ("guest-uuid", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshot:command-line:
+   *
+   * The command line of QEMU, where it could be read.
+   *
+   * Since: 1.0
+   */
+  props[PROP_COMMAND_LINE] = g_param_spec_boxed ("command-line", NULL, NULL, G_TYPE_STRV, flags);
+  /**
+   * QsnapSnapshot:warnings:
+   *
+   * What was noticed when the snapshot was taken, for people.
+   *
+   * Since: 1.0
+   */
+  props[PROP_WARNINGS] = g_param_spec_boxed ("warnings", NULL, NULL, G_TYPE_STRV, flags);
+  /**
+   * QsnapSnapshot:memory-size:
+   *
+   * The guest's RAM in bytes, device memory included; 0 before it is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_MEMORY_SIZE]
+      = g_param_spec_uint64 ("memory-size", NULL, NULL, 0, G_MAXUINT64, 0, flags);
+  /**
+   * QsnapSnapshot:data-size:
+   *
+   * How many bytes of the RAM are not zero: about what the memory image takes on disk; 0 before
+   * it is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_DATA_SIZE]
+      = g_param_spec_uint64 ("data-size", NULL, NULL, 0, G_MAXUINT64, 0, flags);
+  /**
+   * QsnapSnapshot:pause-us:
+   *
+   * How long the guest was stopped, in microseconds, by QEMU's own events; 0 for a guest that
+   * was paused by its owner; -1 before it is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_PAUSE_US]
+      = g_param_spec_int64 ("pause-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  /**
+   * QsnapSnapshot:stop-us:
+   *
+   * The part of the pause that stopping the guest took, its disks drained and flushed, in
+   * microseconds; -1 before it is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_STOP_US]
+      = g_param_spec_int64 ("stop-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  /**
+   * QsnapSnapshot:disks-us:
+   *
+   * The part of the pause that the transaction on the disks took, in microseconds; -1 before it
+   * is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_DISKS_US]
+      = g_param_spec_int64 ("disks-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  /**
+   * QsnapSnapshot:memory-us:
+   *
+   * The part of the pause that QEMU took to save the devices and to protect the memory, in
+   * microseconds; -1 before it is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_MEMORY_US]
+      = g_param_spec_int64 ("memory-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  /**
+   * QsnapSnapshot:resume-us:
+   *
+   * The part of the pause from the proof of the point in time to the guest's resume, in
+   * microseconds; 0 where QEMU resumed the guest by itself; -1 before it is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_RESUME_US]
+      = g_param_spec_int64 ("resume-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  /**
+   * QsnapSnapshot:save-us:
+   *
+   * How long saving the memory took, from the point in time until all of it was on stable
+   * storage, in microseconds; -1 before it is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_SAVE_US]
+      = g_param_spec_int64 ("save-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+}
+
+static void
+qsnap_snapshot_class_init (QsnapSnapshotClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+  const GParamFlags flags = G_PARAM_READABLE | G_PARAM_STATIC_STRINGS;
+
+  object_class->finalize = qsnap_snapshot_finalize;
+  object_class->get_property = qsnap_snapshot_get_property;
+
+  install_fixed_properties (flags);
+  install_manifest_properties (flags);
+  g_object_class_install_properties (object_class, N_PROPS, props);
+}
+
+static void
+qsnap_snapshot_init (QsnapSnapshot *self)
+{
+  g_mutex_init (&self->lock);
+}
+
+static GListModel *
+disks_of (JsonObject *manifest)
+{
+  GListStore *store = g_list_store_new (QSNAP_TYPE_DISK);
+  JsonArray *array = qsnap_json_get_array (manifest, "disks");
+
+  for (guint i = 0; array != NULL && i < json_array_get_length (array); i++)
+    {
+      g_autoptr (QsnapDisk) disk = qsnap_disk_new (qsnap_json_array_object (array, i));
+
+      g_list_store_append (store, disk);
+    }
+
+  return G_LIST_MODEL (store);
+}
+
+QsnapSnapshot *
+qsnap_snapshot_new_unsealed (GFile *directory, JsonObject *manifest)
+{
+  QsnapSnapshot *self = g_object_new (QSNAP_TYPE_SNAPSHOT, NULL);
+
+  self->directory = g_object_ref (directory);
+  self->manifest = manifest;
+  self->name = g_strdup (qsnap_json_get_string (manifest, "name"));
+  self->disks = disks_of (manifest);
+
+  return self;
+}
+
+void
+qsnap_snapshot_seal (QsnapSnapshot *self, JsonObject *manifest)
+{
+  g_autoptr (JsonObject) old = NULL;
+
+  g_mutex_lock (&self->lock);
+  old = self->manifest;
+  self->manifest = manifest;
+  self->sealed = TRUE;
+  g_mutex_unlock (&self->lock);
+}
+
+/* --- loading ------------------------------------------------------------------------------- */
+
+static int
+open_directory (GFile *directory, GError **error)
+{
+  g_autofree char *path = g_file_get_path (directory);
+  int fd;
+
+  if (path == NULL)
+    {
+      g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+                           "a snapshot's directory has to be on a local file system");
+      return -1;
+    }
+
+  fd = open (path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0)
+    qsnap_io_fail (error, errno, "%s", path);
+
+  return fd;
+}
+
+static void
+prefix_with_path (GError **error, GFile *directory)
+{
+  g_autofree char *path = g_file_get_path (directory);
+
+  if (error != NULL && *error != NULL && path != NULL && strstr ((*error)->message, path) == NULL)
+    g_prefix_error (error, "%s: ", path);
+}
+
+/**
+ * qsnap_snapshot_load:
+ * @directory: the snapshot's directory
+ * @cancellable: (nullable): a #GCancellable
+ * @error: return location for an error
+ *
+ * Loads a sealed snapshot: reads its manifest and checks its structure. The checksums of the memory
+ * are left to qsnap_snapshot_verify().
+ *
+ * Errors: %G_IO_ERROR_NOT_FOUND where there is no snapshot (an interrupted capture has a journal,
+ * but no manifest), %QSNAP_ERROR_CORRUPT, %QSNAP_ERROR_UNSUPPORTED for the schema of a newer
+ * version, and those of #GIOErrorEnum.
+ *
+ * Returns: (transfer full): the snapshot
+ *
+ * Since: 1.0
+ */
+QsnapSnapshot *
+qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (JsonObject) manifest = NULL;
+  g_autoptr (QsnapImage) image = NULL;
+  QsnapSnapshot *self;
+  int dir_fd;
+
+  g_return_val_if_fail (G_IS_FILE (directory), NULL);
+
+  if (g_cancellable_set_error_if_cancelled (cancellable, error))
+    return NULL;
+
+  dir_fd = open_directory (directory, error);
+  if (dir_fd < 0)
+    return NULL;
+
+  manifest = qsnap_manifest_read (dir_fd, error);
+  if (manifest != NULL)
+    image = qsnap_image_new (dir_fd, qsnap_json_get_object (manifest, "memory"), error);
+  close (dir_fd);
+  if (image == NULL)
+    {
+      prefix_with_path (error, directory);
+      return NULL;
+    }
+
+  self = qsnap_snapshot_new_unsealed (directory, g_steal_pointer (&manifest));
+  self->sealed = TRUE;
+
+  return self;
+}
+
+static gint
+compare_times (gconstpointer a, gconstpointer b, gpointer user_data)
+{
+  g_autoptr (GDateTime) time_a = qsnap_snapshot_dup_time ((QsnapSnapshot *) a);
+  g_autoptr (GDateTime) time_b = qsnap_snapshot_dup_time ((QsnapSnapshot *) b);
+
+  return g_date_time_compare (time_a, time_b);
+}
+
+/**
+ * qsnap_snapshot_list:
+ * @parent: a directory
+ * @cancellable: (nullable): a #GCancellable
+ * @error: return location for an error
+ *
+ * Finds the snapshots in the directories below @parent, oldest first. What is not a snapshot, or a
+ * damaged one, is left out, with a debug message: qsnap_snapshot_load() says what is wrong with it.
+ *
+ * Returns: (transfer full): a list of #QsnapSnapshot
+ *
+ * Since: 1.0
+ */
+GListModel *
+qsnap_snapshot_list (GFile *parent, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (GFileEnumerator) children = NULL;
+  g_autoptr (GListStore) store = g_list_store_new (QSNAP_TYPE_SNAPSHOT);
+
+  g_return_val_if_fail (G_IS_FILE (parent), NULL);
+
+  children = g_file_enumerate_children (
+      parent, G_FILE_ATTRIBUTE_STANDARD_NAME "," G_FILE_ATTRIBUTE_STANDARD_TYPE,
+      G_FILE_QUERY_INFO_NOFOLLOW_SYMLINKS, cancellable, error);
+  if (children == NULL)
+    return NULL;
+
+  for (;;)
+    {
+      g_autoptr (QsnapSnapshot) snapshot = NULL;
+      g_autoptr (GError) failure = NULL;
+      GFileInfo *info;
+      GFile *child;
+
+      if (!g_file_enumerator_iterate (children, &info, &child, cancellable, error))
+        return NULL;
+      if (info == NULL)
+        break;
+      if (g_file_info_get_file_type (info) != G_FILE_TYPE_DIRECTORY)
+        continue;
+
+      snapshot = qsnap_snapshot_load (child, cancellable, &failure);
+      if (snapshot != NULL)
+        g_list_store_append (store, snapshot);
+      else
+        g_debug ("not listed: %s", failure->message);
+    }
+
+  g_list_store_sort (store, compare_times, NULL);
+
+  return G_LIST_MODEL (g_steal_pointer (&store));
+}
+
+/* --- reading the memory -------------------------------------------------------------------- */
+
+static gboolean
+check_sealed (QsnapSnapshot *self, GError **error)
+{
+  if (qsnap_snapshot_get_sealed (self))
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY, "snapshot %s is still being saved",
+               self->name);
+
+  return FALSE;
+}
+
+static gboolean
+verify_bases (JsonObject *manifest, GError **error)
+{
+  JsonArray *disks = qsnap_json_get_array (manifest, "disks");
+
+  for (guint i = 0; i < json_array_get_length (disks); i++)
+    {
+      JsonObject *base = qsnap_json_get_object (qsnap_json_array_object (disks, i), "base");
+
+      if (!qsnap_file_identity_check (base, qsnap_json_get_string (base, "file"), error))
+        return FALSE;
+    }
+
+  return TRUE;
+}
+
+typedef gboolean (*ImageFunc) (QsnapImage *image, int fd, GCancellable *cancellable,
+                               GError **error);
+
+static gboolean
+with_image (QsnapSnapshot *self, JsonObject *manifest, ImageFunc func, int fd,
+            GCancellable *cancellable, GError **error)
+{
+  g_autoptr (QsnapImage) image = NULL;
+  int dir_fd = open_directory (self->directory, error);
+  gboolean done;
+
+  if (dir_fd < 0)
+    return FALSE;
+
+  image = qsnap_image_new (dir_fd, qsnap_json_get_object (manifest, "memory"), error);
+  done = image != NULL && func (image, fd, cancellable, error);
+  close (dir_fd);
+  if (!done)
+    prefix_with_path (error, self->directory);
+
+  return done;
+}
+
+static gboolean
+verify_image (QsnapImage *image, int fd, GCancellable *cancellable, GError **error)
+{
+  return qsnap_image_check (image, error) && qsnap_image_verify (image, cancellable, error);
+}
+
+/**
+ * qsnap_snapshot_verify:
+ * @self: a snapshot
+ * @cancellable: (nullable): a #GCancellable
+ * @error: return location for an error
+ *
+ * Reads the whole snapshot and compares every checksum, and looks whether the bases of the disks are
+ * there and have not been written since. This takes as long as reading the memory image does.
+ *
+ * Errors: %QSNAP_ERROR_CORRUPT, whose message names the file and the place, %QSNAP_ERROR_BUSY before
+ * the snapshot is sealed, and those of #GIOErrorEnum.
+ *
+ * Returns: %TRUE if the snapshot is intact
+ *
+ * Since: 1.0
+ */
+gboolean
+qsnap_snapshot_verify (QsnapSnapshot *self, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (JsonObject) manifest = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), FALSE);
+
+  if (!check_sealed (self, error))
+    return FALSE;
+
+  manifest = ref_manifest (self);
+
+  return verify_bases (manifest, error)
+         && with_image (self, manifest, verify_image, -1, cancellable, error);
+}
+
+static gboolean
+export_image (QsnapImage *image, int fd, GCancellable *cancellable, GError **error)
+{
+  return qsnap_image_check (image, error) && qsnap_image_export (image, fd, cancellable, error);
+}
+
+/**
+ * qsnap_snapshot_export_stream:
+ * @self: a snapshot
+ * @fd: a descriptor to write to; it stays the caller's
+ * @cancellable: (nullable): a #GCancellable
+ * @error: return location for an error
+ *
+ * Writes the memory as QEMU's plain migration stream, which any QEMU of the same or a later version
+ * loads with `-incoming`, given the same machine and disks. Checksums are compared on the way: a
+ * stream that ends with an error is one that QEMU refuses.
+ *
+ * Errors: as for qsnap_snapshot_verify().
+ *
+ * Returns: %TRUE if all was written
+ *
+ * Since: 1.0
+ */
+gboolean
+qsnap_snapshot_export_stream (QsnapSnapshot *self, int fd, GCancellable *cancellable,
+                              GError **error)
+{
+  g_autoptr (JsonObject) manifest = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), FALSE);
+  g_return_val_if_fail (fd >= 0, FALSE);
+
+  if (!check_sealed (self, error))
+    return FALSE;
+
+  manifest = ref_manifest (self);
+
+  return with_image (self, manifest, export_image, fd, cancellable, error);
+}
+
+/* --- getters ------------------------------------------------------------------------------- */
+
+/**
+ * qsnap_snapshot_get_directory:
+ * @self: a snapshot
+ *
+ * The snapshot's own directory.
+ *
+ * Returns: (transfer none): the directory
+ *
+ * Since: 1.0
+ */
+GFile *
+qsnap_snapshot_get_directory (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return self->directory;
+}
+
+/**
+ * qsnap_snapshot_get_name:
+ * @self: a snapshot
+ *
+ * The snapshot's name, for people.
+ *
+ * Returns: the name
+ *
+ * Since: 1.0
+ */
+const char *
+qsnap_snapshot_get_name (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return self->name;
+}
+
+/**
+ * qsnap_snapshot_get_sealed:
+ * @self: a snapshot
+ *
+ * Whether all of it is on stable storage.
+ *
+ * Returns: %FALSE while it is being saved
+ *
+ * Since: 1.0
+ */
+gboolean
+qsnap_snapshot_get_sealed (QsnapSnapshot *self)
+{
+  g_autoptr (GMutexLocker) locker = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), FALSE);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->sealed;
+}
+
+/**
+ * qsnap_snapshot_dup_time:
+ * @self: a snapshot
+ *
+ * The point in time, by QEMU's clock, in UTC.
+ *
+ * Returns: (transfer full): the point in time
+ *
+ * Since: 1.0
+ */
+GDateTime *
+qsnap_snapshot_dup_time (QsnapSnapshot *self)
+{
+  g_autofree char *text = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  text = dup_string (self, NULL, "time");
+
+  return text != NULL ? g_date_time_new_from_iso8601 (text, NULL) : NULL;
+}
+
+/**
+ * qsnap_snapshot_get_disks:
+ * @self: a snapshot
+ *
+ * The guest's disks.
+ *
+ * Returns: (transfer none): a list of #QsnapDisk
+ *
+ * Since: 1.0
+ */
+GListModel *
+qsnap_snapshot_get_disks (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return self->disks;
+}
+
+/**
+ * qsnap_snapshot_dup_manifest:
+ * @self: a snapshot
+ *
+ * The whole manifest, as it is in the snapshot's directory once it is sealed. Its layout is
+ * described in the file format documentation.
+ *
+ * Returns: (transfer full): a copy, an object; free with json_node_unref()
+ *
+ * Since: 1.0
+ */
+JsonNode *
+qsnap_snapshot_dup_manifest (QsnapSnapshot *self)
+{
+  g_autoptr (JsonNode) node = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  node = qsnap_json_node_from_object (ref_manifest (self));
+
+  return json_node_copy (node);
+}
+
+/**
+ * qsnap_snapshot_dup_qemu_version:
+ * @self: a snapshot
+ *
+ * The version of the QEMU that the guest ran on, for example `7.2.22`.
+ *
+ * Returns: (transfer full) (nullable): a copy; free with g_free()
+ *
+ * Since: 1.0
+ */
+char *
+qsnap_snapshot_dup_qemu_version (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return dup_string (self, "qemu", "version");
+}
+
+/**
+ * qsnap_snapshot_dup_machine:
+ * @self: a snapshot
+ *
+ * The machine type, pinned: `pc-q35-7.2`, never the alias.
+ *
+ * Returns: (transfer full) (nullable): a copy; free with g_free()
+ *
+ * Since: 1.0
+ */
+char *
+qsnap_snapshot_dup_machine (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return dup_string (self, "qemu", "machine");
+}
+
+/**
+ * qsnap_snapshot_dup_guest_name:
+ * @self: a snapshot
+ *
+ * The guest's name (QEMU's option `-name`), if it has one.
+ *
+ * Returns: (transfer full) (nullable): a copy; free with g_free()
+ *
+ * Since: 1.0
+ */
+char *
+qsnap_snapshot_dup_guest_name (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return dup_string (self, "guest", "name");
+}
+
+/**
+ * qsnap_snapshot_dup_guest_uuid:
+ * @self: a snapshot
+ *
+ * The guest's UUID (QEMU's option `-uuid`), if it has one.
+ *
+ * Returns: (transfer full) (nullable): a copy; free with g_free()
+ *
+ * Since: 1.0
+ */
+char *
+qsnap_snapshot_dup_guest_uuid (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return dup_string (self, "guest", "uuid");
+}
+
+/**
+ * qsnap_snapshot_dup_command_line:
+ * @self: a snapshot
+ *
+ * The command line of QEMU, where it could be read.
+ *
+ * Returns: (transfer full) (nullable): a copy; free with g_strfreev()
+ *
+ * Since: 1.0
+ */
+GStrv
+qsnap_snapshot_dup_command_line (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return dup_strings (self, "qemu", "command-line");
+}
+
+/**
+ * qsnap_snapshot_dup_warnings:
+ * @self: a snapshot
+ *
+ * What was noticed when the snapshot was taken, for people.
+ *
+ * Returns: (transfer full) (nullable): a copy; free with g_strfreev()
+ *
+ * Since: 1.0
+ */
+GStrv
+qsnap_snapshot_dup_warnings (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return dup_strings (self, NULL, "warnings");
+}
+
+/**
+ * qsnap_snapshot_get_memory_size:
+ * @self: a snapshot
+ *
+ * The guest's RAM in bytes, device memory included; 0 before it is known.
+ *
+ * Returns: bytes
+ *
+ * Since: 1.0
+ */
+guint64
+qsnap_snapshot_get_memory_size (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), 0);
+
+  return (guint64) get_int (self, "guest", "memory-size", 0);
+}
+
+/**
+ * qsnap_snapshot_get_data_size:
+ * @self: a snapshot
+ *
+ * How many bytes of the RAM are not zero: about what the memory image takes on disk; 0 before
+ * it is known.
+ *
+ * Returns: bytes
+ *
+ * Since: 1.0
+ */
+guint64
+qsnap_snapshot_get_data_size (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), 0);
+
+  return (guint64) get_int (self, "guest", "data-size", 0);
+}
+
+/**
+ * qsnap_snapshot_get_pause_us:
+ * @self: a snapshot
+ *
+ * How long the guest was stopped, in microseconds, by QEMU's own events; 0 for a guest that
+ * was paused by its owner; -1 before it is known.
+ *
+ * Returns: microseconds
+ *
+ * Since: 1.0
+ */
+gint64
+qsnap_snapshot_get_pause_us (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
+
+  return get_int (self, "timing", "pause-us", -1);
+}
+
+/**
+ * qsnap_snapshot_get_stop_us:
+ * @self: a snapshot
+ *
+ * The part of the pause that stopping the guest took, its disks drained and flushed, in
+ * microseconds; -1 before it is known.
+ *
+ * Returns: microseconds
+ *
+ * Since: 1.0
+ */
+gint64
+qsnap_snapshot_get_stop_us (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
+
+  return get_int (self, "timing", "stop-us", -1);
+}
+
+/**
+ * qsnap_snapshot_get_disks_us:
+ * @self: a snapshot
+ *
+ * The part of the pause that the transaction on the disks took, in microseconds; -1 before it
+ * is known.
+ *
+ * Returns: microseconds
+ *
+ * Since: 1.0
+ */
+gint64
+qsnap_snapshot_get_disks_us (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
+
+  return get_int (self, "timing", "disks-us", -1);
+}
+
+/**
+ * qsnap_snapshot_get_memory_us:
+ * @self: a snapshot
+ *
+ * The part of the pause that QEMU took to save the devices and to protect the memory, in
+ * microseconds; -1 before it is known.
+ *
+ * Returns: microseconds
+ *
+ * Since: 1.0
+ */
+gint64
+qsnap_snapshot_get_memory_us (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
+
+  return get_int (self, "timing", "memory-us", -1);
+}
+
+/**
+ * qsnap_snapshot_get_resume_us:
+ * @self: a snapshot
+ *
+ * The part of the pause from the proof of the point in time to the guest's resume, in
+ * microseconds; 0 where QEMU resumed the guest by itself; -1 before it is known.
+ *
+ * Returns: microseconds
+ *
+ * Since: 1.0
+ */
+gint64
+qsnap_snapshot_get_resume_us (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
+
+  return get_int (self, "timing", "resume-us", -1);
+}
+
+/**
+ * qsnap_snapshot_get_save_us:
+ * @self: a snapshot
+ *
+ * How long saving the memory took, from the point in time until all of it was on stable
+ * storage, in microseconds; -1 before it is known.
+ *
+ * Returns: microseconds
+ *
+ * Since: 1.0
+ */
+gint64
+qsnap_snapshot_get_save_us (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
+
+  return get_int (self, "timing", "save-us", -1);
+}
