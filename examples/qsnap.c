@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The qsnap command: everything the library does, from a shell. It uses the public interface only,
+ * so it is also an example of that. */
+
+#include <errno.h>
+#include <glib-unix.h>
+#include <locale.h>
+#include <qsnap/qsnap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum
+{
+  EXIT_OK = 0,
+  EXIT_FAILED = 1,
+  EXIT_USAGE = 2
+};
+
+typedef struct
+{
+  gboolean json;
+  gboolean quiet;
+  gboolean allow_managed;
+  char *name;
+  char *overlay_directory;
+} Options;
+
+typedef struct
+{
+  const char *name;
+  const char *arguments;
+  const char *summary;
+  int min_arguments;
+  int max_arguments;
+  int (*run) (Options *options, char **arguments);
+} Command;
+
+/* --- output -------------------------------------------------------------------------------- */
+
+static int
+fail (const GError *error)
+{
+  g_printerr ("qsnap: %s\n", error->message);
+
+  return EXIT_FAILED;
+}
+
+static int
+print_json (JsonNode *node)
+{
+  g_autoptr (JsonGenerator) generator = json_generator_new ();
+  g_autofree char *text = NULL;
+
+  json_generator_set_root (generator, node);
+  json_generator_set_pretty (generator, TRUE);
+  text = json_generator_to_data (generator, NULL);
+  g_print ("%s\n", text);
+
+  return EXIT_OK;
+}
+
+static char *
+size_text (guint64 bytes)
+{
+  return g_format_size_full (bytes, G_FORMAT_SIZE_IEC_UNITS);
+}
+
+static char *
+time_text (QsnapSnapshot *snapshot, const char *format)
+{
+  g_autoptr (GDateTime) time = qsnap_snapshot_dup_time (snapshot);
+  g_autoptr (GDateTime) local = g_date_time_to_local (time);
+
+  return g_date_time_format (local, format);
+}
+
+/* The manifest, with what a script asks for first at the top. */
+static JsonNode *
+snapshot_to_json (QsnapSnapshot *snapshot)
+{
+  g_autoptr (JsonNode) node = qsnap_snapshot_dup_manifest (snapshot);
+  JsonObject *object = json_node_get_object (node);
+
+  json_object_set_string_member (object, "directory",
+                                 g_file_peek_path (qsnap_snapshot_get_directory (snapshot)));
+  json_object_set_int_member (object, "pause-us", qsnap_snapshot_get_pause_us (snapshot));
+
+  return g_steal_pointer (&node);
+}
+
+static void
+print_strings (GStrv strings, const char *prefix)
+{
+  for (; strings != NULL && *strings != NULL; strings++)
+    g_print ("%s%s\n", prefix, *strings);
+}
+
+static void
+print_disks (QsnapSnapshot *snapshot)
+{
+  GListModel *disks = qsnap_snapshot_get_disks (snapshot);
+
+  for (guint i = 0; i < g_list_model_get_n_items (disks); i++)
+    {
+      g_autoptr (QsnapDisk) disk = g_list_model_get_item (disks, i);
+      g_autofree char *size = size_text (qsnap_disk_get_size (disk));
+
+      g_print ("disk %s (%s):\n", qsnap_disk_get_device (disk), size);
+      g_print ("  the guest's disk is now %s\n", qsnap_disk_get_overlay (disk));
+      g_print ("  do not boot or change    %s: it belongs to the snapshot\n",
+               qsnap_disk_get_base (disk));
+    }
+}
+
+static void
+print_summary (QsnapSnapshot *snapshot)
+{
+  g_autofree char *time = time_text (snapshot, "%F %T.%f %Z");
+  g_autofree char *memory = size_text (qsnap_snapshot_get_memory_size (snapshot));
+  g_autofree char *data = size_text (qsnap_snapshot_get_data_size (snapshot));
+  g_autofree char *version = qsnap_snapshot_dup_qemu_version (snapshot);
+  g_autofree char *machine = qsnap_snapshot_dup_machine (snapshot);
+  g_auto (GStrv) warnings = qsnap_snapshot_dup_warnings (snapshot);
+
+  g_print ("snapshot %s in %s\n", qsnap_snapshot_get_name (snapshot),
+           g_file_peek_path (qsnap_snapshot_get_directory (snapshot)));
+  g_print ("point in time %s\n", time);
+  g_print ("QEMU %s, %s\n", version, machine);
+  g_print ("memory %s, of which %s are not zero, saved in %.2f s\n", memory, data,
+           (double) qsnap_snapshot_get_save_us (snapshot) / 1e6);
+  g_print ("pause %.1f ms (stop %.1f, disks %.1f, memory %.1f, resume %.1f)\n",
+           (double) qsnap_snapshot_get_pause_us (snapshot) / 1e3,
+           (double) qsnap_snapshot_get_stop_us (snapshot) / 1e3,
+           (double) qsnap_snapshot_get_disks_us (snapshot) / 1e3,
+           (double) qsnap_snapshot_get_memory_us (snapshot) / 1e3,
+           (double) qsnap_snapshot_get_resume_us (snapshot) / 1e3);
+  print_disks (snapshot);
+  print_strings (warnings, "warning: ");
+}
+
+/* --- check --------------------------------------------------------------------------------- */
+
+static JsonNode *
+strings_to_json (GStrv strings)
+{
+  JsonArray *array = json_array_new ();
+  JsonNode *node = json_node_new (JSON_NODE_ARRAY);
+
+  for (; *strings != NULL; strings++)
+    json_array_add_string_element (array, *strings);
+  json_node_take_array (node, array);
+
+  return node;
+}
+
+static int
+print_report (QsnapReport *report, gboolean json)
+{
+  g_auto (GStrv) problems = qsnap_report_get_problems (report);
+  g_auto (GStrv) warnings = qsnap_report_get_warnings (report);
+  gboolean ok = qsnap_report_get_ok (report);
+
+  if (json)
+    {
+      g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
+      JsonObject *object = json_object_new ();
+
+      json_object_set_boolean_member (object, "ok", ok);
+      json_object_set_member (object, "problems", strings_to_json (problems));
+      json_object_set_member (object, "warnings", strings_to_json (warnings));
+      json_node_take_object (node, object);
+      print_json (node);
+    }
+  else
+    {
+      g_print ("%s\n", ok ? "the guest can be captured" : "the guest cannot be captured:");
+      print_strings (problems, "  ");
+      print_strings (warnings, "warning: ");
+    }
+
+  return ok ? EXIT_OK : EXIT_FAILED;
+}
+
+static QsnapSnapshotOptions *
+snapshot_options (Options *options, const char *directory)
+{
+  g_autoptr (GFile) file = g_file_new_for_commandline_arg (directory);
+  QsnapSnapshotOptions *result = qsnap_snapshot_options_new (file);
+
+  qsnap_snapshot_options_set_name (result, options->name);
+  qsnap_snapshot_options_set_allow_managed (result, options->allow_managed);
+  if (options->overlay_directory != NULL)
+    {
+      g_autoptr (GFile) overlays = g_file_new_for_commandline_arg (options->overlay_directory);
+
+      qsnap_snapshot_options_set_overlay_directory (result, overlays);
+    }
+
+  return result;
+}
+
+static int
+run_check (Options *options, char **arguments)
+{
+  g_autoptr (QsnapSession) session = qsnap_session_new (arguments[0]);
+  g_autoptr (QsnapSnapshotOptions) wanted = NULL;
+  g_autoptr (QsnapReport) report = NULL;
+  g_autoptr (GError) error = NULL;
+
+  if (!qsnap_session_open (session, NULL, &error))
+    return fail (error);
+
+  if (arguments[1] != NULL)
+    wanted = snapshot_options (options, arguments[1]);
+  report = qsnap_session_check (session, wanted, NULL, &error);
+  if (report == NULL)
+    return fail (error);
+
+  return print_report (report, options->json);
+}
+
+/* --- snapshot ------------------------------------------------------------------------------ */
+
+typedef struct
+{
+  Options *options;
+  GMainLoop *loop;
+  GCancellable *cancellable;
+  QsnapSession *session;
+  QsnapSnapshot *snapshot;
+  GError *error;
+  gboolean has_bar;
+} Capture;
+
+#define BAR_WIDTH 40
+
+static void
+clear_bar (Capture *capture)
+{
+  if (capture->has_bar)
+    g_printerr ("\r\033[K");
+  capture->has_bar = FALSE;
+}
+
+static void
+on_progress (QsnapSession *session, GParamSpec *pspec, Capture *capture)
+{
+  guint64 done = qsnap_session_get_bytes_done (session);
+  guint64 total = qsnap_session_get_bytes_total (session);
+  g_autofree char *done_text = size_text (done);
+  g_autofree char *total_text = size_text (total);
+  char bar[BAR_WIDTH + 1];
+  int filled;
+
+  if (total == 0 || capture->options->quiet || !isatty (STDERR_FILENO))
+    return;
+
+  filled = (int) (MIN (done, total) * BAR_WIDTH / total);
+  memset (bar, '.', BAR_WIDTH);
+  memset (bar, '#', (gsize) filled);
+  bar[BAR_WIDTH] = '\0';
+  g_printerr ("\rsaving memory [%s] %s of %s\033[K", bar, done_text, total_text);
+  capture->has_bar = TRUE;
+}
+
+static void
+on_phase (QsnapSession *session, GParamSpec *pspec, Capture *capture)
+{
+  if (qsnap_session_get_phase (session) != QSNAP_PHASE_ROLLING_BACK || capture->options->quiet)
+    return;
+
+  clear_bar (capture);
+  g_printerr ("putting the guest back as it was ...\n");
+}
+
+static void
+on_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot, Capture *capture)
+{
+  g_autofree char *time = time_text (snapshot, "%T.%f");
+
+  if (capture->options->quiet)
+    return;
+
+  clear_bar (capture);
+  g_printerr ("point in time reached: %s, the guest was stopped for %.1f ms\n", time,
+              (double) qsnap_snapshot_get_pause_us (snapshot) / 1e3);
+}
+
+static gboolean
+on_interrupt (gpointer data)
+{
+  Capture *capture = data;
+
+  g_cancellable_cancel (capture->cancellable);
+
+  return G_SOURCE_CONTINUE;
+}
+
+static void
+on_done (GObject *source, GAsyncResult *result, gpointer data)
+{
+  Capture *capture = data;
+
+  capture->snapshot
+      = qsnap_session_instant_snapshot_finish (QSNAP_SESSION (source), result, &capture->error);
+  clear_bar (capture);
+  g_main_loop_quit (capture->loop);
+}
+
+static void
+take_snapshot (Capture *capture, const char *directory)
+{
+  g_autoptr (QsnapSnapshotOptions) options = snapshot_options (capture->options, directory);
+  guint interrupt = g_unix_signal_add (SIGINT, on_interrupt, capture);
+  guint terminate = g_unix_signal_add (SIGTERM, on_interrupt, capture);
+  guint hang_up = g_unix_signal_add (SIGHUP, on_interrupt, capture);
+
+  g_signal_connect (capture->session, "notify::phase", G_CALLBACK (on_phase), capture);
+  g_signal_connect (capture->session, "notify::bytes-done", G_CALLBACK (on_progress), capture);
+  g_signal_connect (capture->session, "point-in-time-reached", G_CALLBACK (on_point_in_time),
+                    capture);
+  qsnap_session_instant_snapshot_async (capture->session, options, capture->cancellable, on_done,
+                                        capture);
+  g_main_loop_run (capture->loop);
+  g_source_remove (interrupt);
+  g_source_remove (terminate);
+  g_source_remove (hang_up);
+}
+
+static int
+report_snapshot (Capture *capture)
+{
+  if (capture->snapshot == NULL)
+    return fail (capture->error);
+
+  if (capture->options->json)
+    {
+      g_autoptr (JsonNode) node = snapshot_to_json (capture->snapshot);
+
+      return print_json (node);
+    }
+
+  if (!capture->options->quiet)
+    print_summary (capture->snapshot);
+
+  return EXIT_OK;
+}
+
+static int
+run_snapshot (Options *options, char **arguments)
+{
+  g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  g_autoptr (QsnapSession) session = qsnap_session_new (arguments[0]);
+  Capture capture = { options, loop, cancellable, session, NULL, NULL, FALSE };
+  int status;
+
+  if (!qsnap_session_open (session, cancellable, &capture.error))
+    {
+      status = fail (capture.error);
+    }
+  else
+    {
+      take_snapshot (&capture, arguments[1]);
+      status = report_snapshot (&capture);
+    }
+
+  g_clear_object (&capture.snapshot);
+  g_clear_error (&capture.error);
+
+  return status;
+}
+
+/* --- snapshots that are there -------------------------------------------------------------- */
+
+static QsnapSnapshot *
+load (const char *directory, GError **error)
+{
+  g_autoptr (GFile) file = g_file_new_for_commandline_arg (directory);
+
+  return qsnap_snapshot_load (file, NULL, error);
+}
+
+static int
+run_show (Options *options, char **arguments)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (QsnapSnapshot) snapshot = load (arguments[0], &error);
+
+  if (snapshot == NULL)
+    return fail (error);
+
+  if (options->json)
+    {
+      g_autoptr (JsonNode) node = snapshot_to_json (snapshot);
+
+      return print_json (node);
+    }
+
+  print_summary (snapshot);
+
+  return EXIT_OK;
+}
+
+static int
+print_list_json (GListModel *list)
+{
+  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_ARRAY);
+  JsonArray *array = json_array_new ();
+
+  for (guint i = 0; i < g_list_model_get_n_items (list); i++)
+    {
+      g_autoptr (QsnapSnapshot) snapshot = g_list_model_get_item (list, i);
+
+      json_array_add_element (array, snapshot_to_json (snapshot));
+    }
+  json_node_take_array (node, array);
+
+  return print_json (node);
+}
+
+static int
+run_list (Options *options, char **arguments)
+{
+  g_autoptr (GFile) parent = g_file_new_for_commandline_arg (arguments[0]);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GListModel) list = qsnap_snapshot_list (parent, NULL, &error);
+
+  if (list == NULL)
+    return fail (error);
+  if (options->json)
+    return print_list_json (list);
+
+  for (guint i = 0; i < g_list_model_get_n_items (list); i++)
+    {
+      g_autoptr (QsnapSnapshot) snapshot = g_list_model_get_item (list, i);
+      g_autofree char *time = time_text (snapshot, "%F %T");
+      g_autofree char *data = size_text (qsnap_snapshot_get_data_size (snapshot));
+      g_autofree char *directory = g_file_get_basename (qsnap_snapshot_get_directory (snapshot));
+
+      g_print ("%s  %10s  %6.1f ms  %s  (%s)\n", time, data,
+               (double) qsnap_snapshot_get_pause_us (snapshot) / 1e3,
+               qsnap_snapshot_get_name (snapshot), directory);
+    }
+
+  return EXIT_OK;
+}
+
+static int
+run_verify (Options *options, char **arguments)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (QsnapSnapshot) snapshot = load (arguments[0], &error);
+  gboolean intact = snapshot != NULL && qsnap_snapshot_verify (snapshot, NULL, &error);
+
+  if (options->json)
+    {
+      g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
+      JsonObject *object = json_object_new ();
+
+      json_object_set_boolean_member (object, "intact", intact);
+      if (error != NULL)
+        json_object_set_string_member (object, "problem", error->message);
+      json_node_take_object (node, object);
+      print_json (node);
+    }
+
+  if (!intact)
+    return fail (error);
+
+  if (!options->json && !options->quiet)
+    {
+      g_print ("intact: every checksum holds, and the disks' bases are unchanged\n");
+      print_disks (snapshot);
+    }
+
+  return EXIT_OK;
+}
+
+static int
+run_export (Options *options, char **arguments)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (QsnapSnapshot) snapshot = load (arguments[0], &error);
+
+  if (snapshot == NULL)
+    return fail (error);
+
+  if (isatty (STDOUT_FILENO))
+    {
+      g_printerr ("qsnap: the stream is binary and holds the guest's memory: redirect the output\n");
+      return EXIT_USAGE;
+    }
+
+  if (!qsnap_snapshot_export_stream (snapshot, STDOUT_FILENO, NULL, &error))
+    return fail (error);
+
+  if (options->json)
+    {
+      g_autofree char *time = time_text (snapshot, "%FT%T.%f%:z");
+
+      g_printerr ("{\"exported\": true, \"time\": \"%s\"}\n", time);
+    }
+
+  return EXIT_OK;
+}
+
+/* --- the command line ---------------------------------------------------------------------- */
+
+static const Command commands[] = {
+  { "check", "ADDRESS [DIR]", "can this guest be captured? every reason against it", 1, 2,
+    run_check },
+  { "snapshot", "ADDRESS DIR", "take an instant snapshot of a running guest into DIR", 2, 2,
+    run_snapshot },
+  { "show", "DIR", "what a snapshot holds", 1, 1, run_show },
+  { "list", "DIR", "the snapshots in the folders below DIR, oldest first", 1, 1, run_list },
+  { "verify", "DIR", "compare every checksum, and look whether the disks' bases changed", 1, 1,
+    run_verify },
+  { "export", "DIR", "write the memory as QEMU's plain migration stream to stdout", 1, 1,
+    run_export },
+};
+
+static char *
+describe_commands (void)
+{
+  GString *text = g_string_new ("Commands:\n");
+
+  for (gsize i = 0; i < G_N_ELEMENTS (commands); i++)
+    g_string_append_printf (text, "  %-8s %-14s %s\n", commands[i].name, commands[i].arguments,
+                            commands[i].summary);
+  g_string_append (text,
+                   "\nADDRESS is QEMU's monitor: unix:PATH, a bare path, or tcp:HOST:PORT.\n"
+                   "Start QEMU with -qmp unix:PATH,server=on,wait=off to have one.\n"
+                   "\nExit status: 0 done, 1 failed, 2 wrong usage.");
+
+  return g_string_free (text, FALSE);
+}
+
+static const Command *
+find_command (const char *name)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS (commands); i++)
+    if (strcmp (commands[i].name, name) == 0)
+      return &commands[i];
+
+  return NULL;
+}
+
+static int
+usage (const char *problem, const char *what)
+{
+  g_printerr ("qsnap: %s%s\nTry `qsnap --help`.\n", problem, what);
+
+  return EXIT_USAGE;
+}
+
+static int
+run_command (Options *options, char **arguments)
+{
+  const Command *command = arguments != NULL ? find_command (arguments[0]) : NULL;
+  guint n = arguments != NULL ? g_strv_length (arguments) : 0;
+
+  if (n == 0)
+    return usage ("a command is missing", "");
+  if (command == NULL)
+    return usage ("there is no command ", arguments[0]);
+  if ((int) n - 1 < command->min_arguments || (int) n - 1 > command->max_arguments)
+    {
+      g_printerr ("qsnap: usage: qsnap %s %s\n", command->name, command->arguments);
+      return EXIT_USAGE;
+    }
+
+  return command->run (options, arguments + 1);
+}
+
+int
+main (int argc, char **argv)
+{
+  Options options = { 0 };
+  gboolean version = FALSE;
+  g_auto (GStrv) arguments = NULL;
+  g_autofree char *description = describe_commands ();
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GOptionContext) context = g_option_context_new ("COMMAND ARGUMENTS…");
+  const GOptionEntry entries[] = {
+    { "json", 'j', 0, G_OPTION_ARG_NONE, &options.json, "print JSON", NULL },
+    { "quiet", 'q', 0, G_OPTION_ARG_NONE, &options.quiet, "print errors only", NULL },
+    { "name", 'n', 0, G_OPTION_ARG_STRING, &options.name, "snapshot: its name, for people",
+      "NAME" },
+    { "overlay-directory", 0, 0, G_OPTION_ARG_FILENAME, &options.overlay_directory,
+      "snapshot: where the guest's new images go (default: beside the old)", "DIR" },
+    { "allow-managed", 0, 0, G_OPTION_ARG_NONE, &options.allow_managed,
+      "snapshot: also of a guest that libvirt owns", NULL },
+    { "version", 0, 0, G_OPTION_ARG_NONE, &version, "print the version", NULL },
+    { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &arguments, NULL, NULL },
+    { NULL },
+  };
+  int status;
+
+  setlocale (LC_ALL, "");
+  g_set_prgname ("qsnap");
+  g_option_context_add_main_entries (context, entries, NULL);
+  g_option_context_set_summary (context, "Instant snapshots of running QEMU guests.");
+  g_option_context_set_description (context, description);
+  if (!g_option_context_parse (context, &argc, &argv, &error))
+    return usage ("", error->message);
+
+  if (version)
+    {
+      g_print ("qsnap %d.%d.%d\n", QSNAP_MAJOR_VERSION, QSNAP_MINOR_VERSION, QSNAP_MICRO_VERSION);
+      return EXIT_OK;
+    }
+
+  status = run_command (&options, arguments);
+  g_free (options.name);
+  g_free (options.overlay_directory);
+
+  return status;
+}

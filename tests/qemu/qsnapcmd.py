@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The qsnap command, as tests call it."""
+
+import glob
+import json
+import os
+import signal
+import subprocess
+
+import harness
+import processes
+
+TIMEOUT = 180
+PROJECT = os.path.dirname(harness.TESTS)
+
+
+class QsnapError(Exception):
+    """The command said no."""
+
+    def __init__(self, status, stderr):
+        super().__init__(f'exit status {status}: {stderr.strip()}')
+        self.status = status
+        self.text = stderr.strip()
+
+
+def command():
+    """QSNAP_COMMAND, or what was built last."""
+    given = os.environ.get('QSNAP_COMMAND')
+    if given:
+        return given
+    built = [path for pattern in ('build*', '_build*') for path in glob.glob(f'{PROJECT}/{pattern}/examples/qsnap')]
+    if not built:
+        raise harness.Skip('no qsnap command: build it first, or set QSNAP_COMMAND')
+    return max(built, key=os.path.getmtime)
+
+
+def run(*arguments, timeout=TIMEOUT, **options):
+    """What it prints on stdout."""
+    done = subprocess.run([command(), *arguments], capture_output=True, text=True, timeout=timeout, check=False, **options)
+    if done.returncode != 0:
+        raise QsnapError(done.returncode, done.stderr)
+    return done.stdout
+
+
+def check(address):
+    return json.loads(run('check', address, '--json'))
+
+
+def snapshot(address, directory, **options):
+    return json.loads(run('snapshot', address, directory, '--json', **options))
+
+
+def show(directory):
+    return json.loads(run('show', directory, '--json'))
+
+
+def verify(directory):
+    return run('verify', directory)
+
+
+def export(directory, path):
+    """Writes the plain migration stream into a file."""
+    with open(path, 'wb') as file:
+        subprocess.run([command(), 'export', directory], stdout=file, check=True, timeout=TIMEOUT)
+    return path
+
+
+def start_export(directory):
+    """(process, read end of a pipe): the stream as it is made."""
+    read_end, write_end = os.pipe()
+    process = processes.start([command(), 'export', directory], stdout=write_end)
+    os.close(write_end)
+    return process, read_end
+
+
+class RunningSnapshot:
+    """A capture under way in a process of its own."""
+
+    def __init__(self, address, directory):
+        self._process = processes.start([command(), 'snapshot', address, directory, '--json'],
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def interrupt(self):
+        """Ctrl-C."""
+        os.kill(self._process.pid, signal.SIGINT)
+
+    def is_running(self):
+        return self._process.poll() is None
+
+    def finish(self, timeout=TIMEOUT):
+        """The summary of the sealed snapshot; QsnapError if there is none."""
+        stdout, stderr = self._process.communicate(timeout=timeout)
+        if self._process.returncode != 0:
+            raise QsnapError(self._process.returncode, stderr)
+        return json.loads(stdout)

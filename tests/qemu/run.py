@@ -1,0 +1,17 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs the tests on real QEMUs: /usr/bin/python3 tests/qemu/run.py [--full] [-k PATTERN] [--qemu 7.2|10.0] [--list]"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.dont_write_bytecode = True
+
+# pylint: disable=wrong-import-position,unused-import
+import runner
+import test_torn_control
+import test_capture
+import test_bad_input
+
+sys.exit(runner.main())

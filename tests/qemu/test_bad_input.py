@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What people get wrong, by the qsnap command: each its own clear error, and a guest that has not noticed."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+
+import harness
+import processes
+import qsnapcmd
+from captures import Capturer, assert_as_it_was, assert_is_sealed, assert_no_snapshot
+from runner import test
+
+
+AS_NOBODY = {'user': 'nobody', 'group': 'nogroup', 'extra_groups': []}
+
+
+def error_of(*arguments, timeout=50, **options):
+    """The one line (or more) on stderr of a command that has to fail."""
+    try:
+        qsnapcmd.run(*arguments, timeout=timeout, **options)
+    except qsnapcmd.QsnapError as error:
+        assert error.status == 1, error
+        assert error.text, 'no word about what is wrong'
+        assert 'CRITICAL' not in error.text and 'WARNING' not in error.text, error
+        return error.text
+    raise AssertionError(f'{arguments} should have failed')
+
+
+@contextlib.contextmanager
+def server(path, serve):
+    """Somebody who listens there and is no QEMU."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                connection = listener.accept()[0]
+                connections.append(connection)
+                serve(connection)
+    connections = []
+    threading.Thread(target=accept, daemon=True).start()
+    yield path
+    listener.close()
+    for connection in connections:
+        connection.close()
+
+
+@test(versions=(), timeout=30)
+def usage_errors(run):
+    for arguments in ((), ('nonsense',), ('snapshot',), ('snapshot', 'only-an-address'), ('show',)):
+        try:
+            qsnapcmd.run(*arguments)
+            raise AssertionError(f'{arguments} is no usage')
+        except qsnapcmd.QsnapError as error:
+            assert error.status == 2 and error.text, error
+
+
+@test(versions=(), timeout=30)
+def no_socket(run):
+    path = run.file('nobody.sock')
+    assert path in error_of('check', path)
+    assert path in error_of('snapshot', path, run.file('snapshot'))
+    assert_no_snapshot(run.file('snapshot'))
+
+
+@test(versions=(), timeout=30)
+def nobody_listens(run):
+    path = run.file('dead.sock')
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+    error_of('check', path)
+
+
+@test(versions=(), timeout=30)
+def not_qmp(run):
+    with server(run.file('other.sock'), lambda peer: peer.sendall(b'220 mail.example ESMTP\r\n')) as path:
+        error_of('check', path)
+
+
+@test(versions=(), timeout=30)
+def json_but_not_qmp(run):
+    with server(run.file('other.sock'), lambda peer: peer.sendall(b'{"jsonrpc": "2.0"}\n')) as path:
+        error_of('check', path)
+
+
+@test(versions=(), timeout=30)
+def peer_hangs_up(run):
+    with server(run.file('other.sock'), lambda peer: peer.close()) as path:
+        error_of('check', path)
+
+
+@test(versions=(), timeout=120)
+def greeting_never_comes(run):
+    with server(run.file('silent.sock'), lambda peer: None) as path:
+        error_of('check', path, timeout=100)
+
+
+@test()
+def monitor_is_taken(run):
+    """QEMU's chardev serves one client: a second one gets no greeting."""
+    qemu = run.boot()
+    other = qemu.second_monitor()
+    error_of('snapshot', qemu.qmp_path, run.file('snapshot'), timeout=50)
+    other.close()
+    qemu.assert_alive()
+
+
+@test()
+def directory_has_a_snapshot(run):
+    qemu = run.boot()
+    captured = Capturer(run, qemu).capture()
+    before = qemu.fingerprint()
+    assert captured.directory in error_of('snapshot', qemu.qmp_path, captured.directory)
+    assert_as_it_was(qemu, before)
+    assert_is_sealed(captured.directory)
+    qemu.assert_alive()
+
+
+@test()
+def disk_is_full(run):
+    """Less room than the guest's memory: refused before anything changes."""
+    qemu = run.boot()
+    qemu.guest('fill 200')
+    before = qemu.fingerprint()
+    small = run.file('small')
+    if not processes.mount_tmpfs(small, '32M'):
+        run.skip('a small file system cannot be mounted (needs root)')
+    error_of('snapshot', qemu.qmp_path, os.path.join(small, 'snapshot'))
+    assert_no_snapshot(os.path.join(small, 'snapshot'))
+    assert_as_it_was(qemu, before)
+    qemu.assert_alive()
+    qemu.assert_consistent()
+
+
+@test(timeout=90)
+def disk_fills_up_while_memory_is_saved(run):
+    """Room enough at the start; then somebody else takes it."""
+    qemu = run.boot(memory='large')
+    qemu.work_hard(fill_mib=600)
+    before = qemu.fingerprint()
+    small = run.file('small')
+    if not processes.mount_tmpfs(small, '1600M'):
+        run.skip('a small file system cannot be mounted (needs root)')
+    directory = os.path.join(small, 'snapshot')
+    running = qsnapcmd.RunningSnapshot(qemu.qmp_path, directory)
+    qemu.wait_memory_is_being_saved()
+    take_all_space(os.path.join(small, 'taken'))
+    try:
+        running.finish()
+        raise AssertionError('sealed on a full disk')
+    except qsnapcmd.QsnapError as error:
+        assert error.status == 1 and error.text, error
+    assert_no_snapshot(directory)
+    assert_as_it_was(qemu, before)
+    qemu.assert_alive()
+    qemu.assert_consistent()
+
+
+def take_all_space(path):
+    with open(path, 'wb', buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, 1 << 20)
+
+
+def skip_unless_root(run):
+    if os.getuid() != 0:
+        run.skip('changing the user needs root')
+
+
+@test()
+def no_permission_for_the_socket(run):
+    skip_unless_root(run)
+    qemu = run.boot()
+    os.chmod(qemu.qmp_path, 0o700)
+    error_of('check', qemu.qmp_path, **AS_NOBODY)
+    qemu.assert_alive()
+
+
+@test()
+def no_permission_for_the_directory(run):
+    skip_unless_root(run)
+    qemu = run.boot()
+    before = qemu.fingerprint()
+    for path in (qemu.qmp_path, qemu.folder, run.folder, os.path.dirname(run.folder)):
+        os.chmod(path, 0o777 if path == qemu.qmp_path else 0o755)
+    error_of('snapshot', qemu.qmp_path, run.file('snapshot'), **AS_NOBODY)
+    assert_no_snapshot(run.file('snapshot'))
+    assert_as_it_was(qemu, before)
+    qemu.assert_alive()
+
+
+@test()
+def guest_that_never_ran_is_refused_by_name(run):
+    """Started with -S: prelaunch."""
+    qemu = harness.Qemu(harness.Hardware(run.version, run.disks(), extra=['-S']))
+    assert 'prelaunch' in error_of('snapshot', qemu.qmp_path, run.file('snapshot'))
+    assert_no_snapshot(run.file('snapshot'))
+
+
+@test()
+def migration_under_way_is_refused(run):
+    qemu = run.boot()
+    qemu.guest('fill 200')
+    qemu.qmp('migrate-set-parameters', max_bandwidth=1 << 20)
+    qemu.qmp('migrate', uri='exec:cat >/dev/null')
+    time.sleep(0.5)
+    error_of('snapshot', qemu.qmp_path, run.file('snapshot'))
+    assert qemu.migration()['status'] == 'active'
+    assert_no_snapshot(run.file('snapshot'))
+    qemu.qmp('migrate_cancel')
+    qemu.assert_alive()
+
+
+@test()
+def block_job_under_way_is_refused(run):
+    qemu = run.boot()
+    qemu.qmp('drive-mirror', job_id='mirror', device=qemu.disk_nodes()[0], target=run.file('mirror.raw'), format='raw',
+             sync='full', speed=1 << 20)
+    assert 'mirror' in error_of('snapshot', qemu.qmp_path, run.file('snapshot'))
+    assert [job['id'] for job in qemu.qmp('query-jobs')] == ['mirror']
+    assert_no_snapshot(run.file('snapshot'))
+    qemu.qmp('block-job-cancel', device='mirror', force=True)
+    qemu.assert_alive()
