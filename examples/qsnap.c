@@ -176,12 +176,19 @@ print_report (QsnapReport *report, gboolean json)
     }
   else
     {
-      g_print ("%s\n", ok ? "the guest can be captured" : "the guest cannot be captured:");
-      print_strings (problems, "  ");
+      if (ok)
+        g_print ("the guest can be captured\n");
       print_strings (warnings, "warning: ");
     }
 
-  return ok ? EXIT_OK : EXIT_FAILED;
+  if (ok)
+    return EXIT_OK;
+
+  g_printerr ("qsnap: the guest cannot be captured:\n");
+  for (GStrv problem = problems; *problem != NULL; problem++)
+    g_printerr ("  %s\n", *problem);
+
+  return EXIT_FAILED;
 }
 
 static QsnapSnapshotOptions *

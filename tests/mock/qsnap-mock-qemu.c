@@ -273,16 +273,22 @@ remove_tree (const char *path)
   g_remove (path);
 }
 
+/* From inside: a quit that comes before the thread has entered its loop would be forgotten. */
+static void
+quit_loop (MockQemu *mock, G_GNUC_UNUSED gpointer data)
+{
+  g_main_loop_quit (mock->loop);
+}
+
 void
 mock_free (MockQemu *mock)
 {
   g_atomic_int_set (&mock->stopping, 1);
   /* The migration's thread calls into the mock's, so it has to go first. */
   mock_migration_free (mock->migration);
-  g_main_loop_quit (mock->loop);
   if (mock->thread != NULL)
     {
-      g_main_context_wakeup (mock->context);
+      mock_later (mock, 0, quit_loop, NULL, NULL);
       g_thread_join (mock->thread);
       mock->thread = NULL;
     }

@@ -235,7 +235,7 @@ MockPoint mock_get_point (MockQemu *mock);
 /* A transaction and a point in time have been, and the guest may have run between them. */
 gboolean mock_is_torn (MockQemu *mock);
 
-/* What the stream holds: block @block of mock_ram_block(), page @page. */
+/* What the stream holds: page @page of block @block. */
 typedef struct
 {
   const char *name;

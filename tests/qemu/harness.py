@@ -259,7 +259,8 @@ class Qemu:
     def disk_files(self):
         """The file that each writable drive is on now, in QEMU's order of drives."""
         names = self._names_of_fdsets()
-        return [names.get(drive['inserted']['file'], drive['inserted']['file']) for drive in self._writable_drives()]
+        files = [innermost_file(drive['inserted']['file']) for drive in self._writable_drives()]
+        return [names.get(file, file) for file in files]
 
     def _names_of_fdsets(self):
         """A node on descriptors shows /dev/fdset/N only; who added them may have said what file that is."""
@@ -374,6 +375,17 @@ class Qemu:
             pages = state.get('ram', {})
             return state.get('status') == 'active' and pages.get('normal', 0) > 0 and self.qmp('query-status')['running']
         wait_until(is_saving, timeout, 'memory to be saved', interval=0.01)
+
+
+def innermost_file(name):
+    """QEMU shows json:{…} for a node whose header names another backing file than the node it stands on: as /dev/fdset/N
+    does."""
+    if not name.startswith('json:'):
+        return name
+    node = json.loads(name.removeprefix('json:'))
+    while 'file' in node:
+        node = node['file']
+    return node['filename']
 
 
 def wait_until(condition, timeout, what, interval=0.05):

@@ -13,5 +13,6 @@ import runner
 import test_torn_control
 import test_capture
 import test_bad_input
+import test_python
 
 sys.exit(runner.main())
