@@ -27,7 +27,7 @@
 #define GATED_STOP_TIMEOUT_MS (20 * 1000)
 #define FIRST_PAGE_TIMEOUT_MS (300 * 1000)
 /* 7.2 resumes the guest from its main loop, a moment after the first page may be there. */
-#define RESUME_PATIENCE_MS 1000
+#define RESUME_PATIENCE_MS 50
 
 static gboolean
 migration_failed (QsnapWatch *watch)
@@ -324,23 +324,37 @@ judge_run (QsnapCapture *capture, GError **error)
 
 /* --- resume -------------------------------------------------------------------------------- */
 
+/* QEMU resumes the guest itself. The answer to query-status comes after every event before it, so
+ * what is judged is complete; should the guest stand still nevertheless, `cont` does no harm. */
 static gboolean
-resume_guest (QsnapCapture *capture, GError **error)
+wait_for_resume (QsnapCapture *capture, GError **error)
 {
-  gboolean resumes = qsnap_guest_snapshot_resumes (capture->guest);
   g_autofree char *status = NULL;
 
-  /* Events up to here are judged, so that our own RESUME is not among them. */
-  if (resumes && capture->guest->was_running)
-    (void) qsnap_watch_wait (capture->watch, has_resumed, capture, RESUME_PATIENCE_MS, NULL, NULL);
+  (void) qsnap_watch_wait (capture->watch, has_resumed, capture, RESUME_PATIENCE_MS, NULL, NULL);
   status = qsnap_qmp_query_status (capture->qmp, error);
   if (status == NULL || !judge_run (capture, error))
     return FALSE;
 
-  if (capture->guest->was_running && g_str_equal (status, "paused"))
-    return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
+  return !g_str_equal (status, "paused") || qsnap_qmp_do (capture->qmp, "cont", NULL, error);
+}
 
-  return TRUE;
+/* The guest waits for us: no question comes before `cont`. Its own RESUME is the one that is allowed
+ * for; if somebody else was faster, after the point in time, it is theirs. */
+static gboolean
+resume_guest (QsnapCapture *capture, GError **error)
+{
+  if (!capture->guest->was_running)
+    {
+      g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
+
+      return status != NULL && judge_run (capture, error);
+    }
+
+  if (qsnap_guest_snapshot_resumes (capture->guest))
+    return wait_for_resume (capture, error);
+
+  return qsnap_qmp_do (capture->qmp, "cont", NULL, error) && judge_run (capture, error);
 }
 
 static gboolean

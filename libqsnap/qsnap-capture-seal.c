@@ -199,24 +199,23 @@ guest_to_json (QsnapGuest *guest, JsonObject *memory)
   return object;
 }
 
-/* By QEMU's own stamps of STOP and RESUME; the client's clock, which includes the way of the
- * messages, only splits it. */
+/* The pause is from QEMU's STOP to its RESUME, by QEMU's own stamps. We are on the same host, so what
+ * we saw in between can be laid beside them; what the messages took on their way is not counted. */
 static JsonObject *
 timing_to_json (QsnapCapture *capture)
 {
+  gint64 to_monotonic = g_get_monotonic_time () - g_get_real_time ();
   gint64 resumed = qsnap_watch_time_of (capture->watch, QSNAP_RUN_RESUME,
                                         capture->first_event_after_disks);
-  gint64 pause = 0;
-  JsonObject *object;
+  gint64 begin = capture->guest->was_running ? capture->moment + to_monotonic : capture->stopped;
+  gint64 end = resumed > 0 ? resumed + to_monotonic : capture->resumed;
+  gint64 point = MIN (capture->point_in_time, end);
+  JsonObject *object = qsnap_json_object_new (
+      "pause-us", 'i', capture->guest->was_running ? MAX (end - begin, 0) : 0, "stop-us", 'i',
+      MAX (capture->stopped - begin, 0), "disks-us", 'i', capture->disks_done - capture->stopped,
+      "memory-us", 'i', MAX (point - capture->disks_done, 0), "resume-us", 'i',
+      MAX (end - point, 0), NULL);
 
-  if (capture->guest->was_running)
-    pause = resumed > 0 ? resumed - capture->moment : capture->resumed - capture->stop_sent;
-
-  object = qsnap_json_object_new ("pause-us", 'i', pause, "stop-us", 'i',
-                                  capture->stopped - capture->stop_sent, "disks-us", 'i',
-                                  capture->disks_done - capture->stopped, "memory-us", 'i',
-                                  capture->point_in_time - capture->disks_done, "resume-us", 'i',
-                                  capture->resumed - capture->point_in_time, NULL);
   if (capture->saved > 0)
     json_object_set_int_member (object, "save-us", capture->saved - capture->point_in_time);
 

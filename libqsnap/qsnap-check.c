@@ -94,6 +94,8 @@ identify (QsnapGuest *guest, QsnapReport *report, GError **error)
   guest->machine = machine_type (&guest->qmp);
   guest->name = member_of_reply (&guest->qmp, "query-name", "name");
   guest->uuid = member_of_reply (&guest->qmp, "query-uuid", "UUID");
+  if (g_strcmp0 (guest->uuid, "00000000-0000-0000-0000-000000000000") == 0)
+    g_clear_pointer (&guest->uuid, g_free);
   guest->ram_size = ram_size (&guest->qmp);
   guest->n_vcpus = count_of_reply (&guest->qmp, "query-cpus-fast");
 

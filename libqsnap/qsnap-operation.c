@@ -167,6 +167,7 @@ tell_end (QsnapOperation *operation, QsnapSnapshot *snapshot)
 {
   qsnap_session_end (operation->session);
   qsnap_session_notify_operation (operation->session);
+  qsnap_session_notify_phase (operation->session);
 
   if (operation->task == NULL)
     return;

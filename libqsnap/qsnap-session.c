@@ -8,6 +8,8 @@
 #include "qsnap-json.h"
 
 #define DEFAULT_TIMEOUT_MS (60 * 1000)
+/* A monitor that is free greets at once; waiting longer for one that is taken helps nobody. */
+#define GREETING_TIMEOUT_MS (15 * 1000)
 /* Events that wait for an application which does not run its main context; what comes beyond is
  * counted and dropped. */
 #define MAX_QUEUED_EVENTS 4096
@@ -427,8 +429,8 @@ install_connection_properties (void)
   /**
    * QsnapSession:timeout:
    *
-   * How long to wait for the greeting and for the answer to a QMP command, in milliseconds; 0 for
-   * no limit.
+   * How long to wait for the answer to a QMP command, in milliseconds; 0 for no limit. For the
+   * connection and the greeting it is the same, but never more than 15 seconds.
    *
    * Since: 1.0
    */
@@ -673,7 +675,6 @@ void
 qsnap_session_notify_operation (QsnapSession *self)
 {
   g_object_notify_by_pspec (G_OBJECT (self), props[PROP_OPERATION]);
-  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_PHASE]);
 }
 
 void
@@ -857,6 +858,8 @@ qsnap_session_open (QsnapSession *self, GCancellable *cancellable, GError **erro
     return FALSE;
 
   timeout_ms = qsnap_session_get_timeout (self);
+  if (timeout_ms == 0 || timeout_ms > GREETING_TIMEOUT_MS)
+    timeout_ms = GREETING_TIMEOUT_MS;
   if (self->address != NULL)
     stream = qsnap_address_connect (self->address, timeout_ms, cancellable, error);
   else
@@ -1140,7 +1143,7 @@ qsnap_session_get_events_lost (QsnapSession *self)
  * qsnap_session_get_timeout:
  * @self: a session
  *
- * How long to wait for the greeting and for the answer to a QMP command.
+ * How long to wait for the answer to a QMP command.
  *
  * Returns: milliseconds; 0 for no limit
  *
