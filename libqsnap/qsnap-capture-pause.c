@@ -445,15 +445,23 @@ qsnap_capture_check_stream (QsnapCapture *capture, GError **error)
   return TRUE;
 }
 
+static gboolean
+migration_has_ended_or_qemu_is_gone (QsnapWatch *watch, gconstpointer data)
+{
+  return watch->closed != NULL || migration_has_ended (watch, data);
+}
+
 gboolean
 qsnap_capture_finish_migration (QsnapCapture *capture, GError **error)
 {
-  if (!qsnap_watch_wait (capture->watch, migration_has_ended, NULL, 0, NULL, error)
+  if (!qsnap_watch_wait (capture->watch, migration_has_ended_or_qemu_is_gone, NULL, 0, NULL, error)
       || !qsnap_capture_check_stream (capture, error))
     return FALSE;
 
   qsnap_undo_drop (capture->undo, undo_migration, capture);
-  if (!capture->plain)
+
+  /* The saver has seen the stream's own end: a QEMU that was ended right then takes nothing with it. */
+  if (!capture->plain || qsnap_watch_is_closed (capture->watch))
     return TRUE;
 
   return judge_run (capture, error) && leave_postmigrate (capture, error);

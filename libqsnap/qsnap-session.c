@@ -883,6 +883,14 @@ qsnap_session_open (QsnapSession *self, GCancellable *cancellable, GError **erro
                g_steal_pointer (&greeting));
   qsnap_session_post (self, emit_opened, NULL, NULL);
 
+  /* It may have ended between its greeting and here. */
+  if (!qsnap_session_get_is_open (self))
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_CLOSED,
+                           "QEMU closed the connection right after its greeting");
+      return FALSE;
+    }
+
   return TRUE;
 }
 

@@ -7,16 +7,25 @@
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
 
+/* A QEMU that left one command without an answer is most likely hung: the ones that undo what was
+ * done must not add up to minutes. */
+#define IMPATIENT_TIMEOUT_MS 5000
+
 static JsonNode *
 run (QsnapQmp *qmp, const char *command, JsonNode *arguments, GUnixFDList *fds, GError **error)
 {
+  g_autoptr (GError) failure = NULL;
   JsonNode *reply = qsnap_qmp_client_call (qmp->client, command, arguments, fds, qmp->timeout_ms,
-                                           NULL, error);
+                                           NULL, &failure);
 
-  if (reply == NULL)
-    g_prefix_error (error, "%s: ", command);
+  if (reply != NULL)
+    return reply;
 
-  return reply;
+  if (g_error_matches (failure, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT))
+    qmp->timeout_ms = MIN (qmp->timeout_ms, IMPATIENT_TIMEOUT_MS);
+  g_propagate_prefixed_error (error, g_steal_pointer (&failure), "%s: ", command);
+
+  return NULL;
 }
 
 JsonNode *

@@ -408,6 +408,7 @@ def verify_finds_what_changed(run):
         byte = image.read(1)
         image.seek(300 << 20)
         image.write(bytes([byte[0] ^ 1]))
+        image.flush()
         assert_verify_fails(captured.directory)
         image.seek(300 << 20)
         image.write(byte)
