@@ -46,7 +46,9 @@ migration_has_ended (QsnapWatch *watch, gconstpointer data)
 
 /* After a plain migration QEMU's run state is "postmigrate", its images are inactive, and the only
  * way back leads through "running". Both commands are queued before the first is run: QEMU goes
- * from one to the other without giving the vCPUs time to do anything. */
+ * from one to the other without giving the vCPUs time to do anything.
+ *
+ * A guest that somebody resumed meanwhile was stopped by QEMU, not by its owner: it goes on. */
 static gboolean
 leave_postmigrate (QsnapCapture *capture, GError **error)
 {
@@ -56,6 +58,8 @@ leave_postmigrate (QsnapCapture *capture, GError **error)
     return FALSE;
   if (!g_str_equal (status, "postmigrate"))
     return TRUE;
+  if (qsnap_watch_count (capture->watch, QSNAP_RUN_RESUME, capture->first_event_after_disks) > 0)
+    return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
 
   return qsnap_qmp_client_call_pair (capture->qmp->client, "cont", NULL, "stop", NULL,
                                      capture->qmp->timeout_ms, error);
@@ -458,11 +462,12 @@ qsnap_capture_finish_migration (QsnapCapture *capture, GError **error)
       || !qsnap_capture_check_stream (capture, error))
     return FALSE;
 
+  /* The saver has seen the stream's own end: a QEMU that was ended right then takes nothing with it. */
+  if (capture->plain && !qsnap_watch_is_closed (capture->watch)
+      && (!judge_run (capture, error) || !leave_postmigrate (capture, error)))
+    return FALSE;
+
   qsnap_undo_drop (capture->undo, undo_migration, capture);
 
-  /* The saver has seen the stream's own end: a QEMU that was ended right then takes nothing with it. */
-  if (!capture->plain || qsnap_watch_is_closed (capture->watch))
-    return TRUE;
-
-  return judge_run (capture, error) && leave_postmigrate (capture, error);
+  return TRUE;
 }

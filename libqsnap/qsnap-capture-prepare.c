@@ -391,7 +391,8 @@ hold_shutdown (QsnapCapture *capture, GError **error)
   return qsnap_qmp_set_shutdown_action (capture->qmp, "pause", error);
 }
 
-/* Last executed of all undos: where the guest ends up, whatever order things happened in. */
+/* Last executed of all undos: where the guest ends up, whatever order things happened in. A plain
+ * migration never starts a guest, so that one runs because somebody else wants it to. */
 static gboolean
 undo_run_state (gpointer data, GError **error)
 {
@@ -403,7 +404,7 @@ undo_run_state (gpointer data, GError **error)
 
   if (capture->guest->was_running && g_str_equal (status, "paused"))
     return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
-  if (!capture->guest->was_running && g_str_equal (status, "running"))
+  if (!capture->guest->was_running && !capture->plain && g_str_equal (status, "running"))
     return qsnap_qmp_do (capture->qmp, "stop", NULL, error);
 
   return TRUE;
