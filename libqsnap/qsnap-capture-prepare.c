@@ -53,12 +53,10 @@ remove_contents (int dir_fd, gboolean below, GError **error)
   return removed;
 }
 
-static gboolean
-undo_directory (gpointer data, GError **error)
+gboolean
+qsnap_capture_remove_directory (QsnapCapture *capture, GError **error)
 {
-  QsnapCapture *capture = data;
-
-  if (!remove_contents (capture->dir_fd, TRUE, error))
+  if (capture->dir_fd >= 0 && !remove_contents (capture->dir_fd, TRUE, error))
     return FALSE;
 
   if (capture->directory_made && rmdir (capture->path) != 0 && errno != ENOENT)
@@ -80,8 +78,6 @@ make_directory (QsnapCapture *capture, GError **error)
 
   if (fchmod (capture->dir_fd, 0700) != 0)
     return qsnap_io_fail (error, errno, "cannot set the mode of %s", capture->path);
-
-  qsnap_undo_push (capture->undo, "remove the snapshot's files", capture, undo_directory, capture);
 
   return TRUE;
 }
@@ -315,14 +311,7 @@ static gboolean
 settle_capabilities (gpointer data, GError **error)
 {
   QsnapCapture *capture = data;
-  QsnapGuest *guest = capture->guest;
-  g_autoptr (GHashTable) found = g_hash_table_new (g_str_hash, g_str_equal);
-  GHashTableIter iter;
-  gpointer name;
-
-  g_hash_table_iter_init (&iter, guest->wanted_capabilities);
-  while (g_hash_table_iter_next (&iter, &name, NULL))
-    g_hash_table_insert (found, name, g_hash_table_lookup (guest->capabilities, name));
+  g_autoptr (GHashTable) found = qsnap_guest_found_capabilities (capture->guest);
 
   return qsnap_qmp_do (capture->qmp, "migrate-set-capabilities",
                        qsnap_qmp_capabilities_arguments (found), error);

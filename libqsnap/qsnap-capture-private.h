@@ -77,6 +77,9 @@ gboolean qsnap_capture_seal (QsnapCapture *capture, GError **error);
 /* What is known of the snapshot so far, for its manifest. */
 JsonObject *qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory);
 
+/* Removes what the capture wrote there, the journal too. */
+gboolean qsnap_capture_remove_directory (QsnapCapture *capture, GError **error);
+
 /* FALSE, with the error, if the operation was cancelled. */
 gboolean qsnap_capture_go_on (QsnapCapture *capture, GError **error);
 

@@ -90,6 +90,9 @@ sync_path (const char *path, int flags, GError **error)
   int fd = open (path, O_RDONLY | O_CLOEXEC | flags);
   gboolean synced;
 
+  /* An image that only QEMU may read: QEMU has flushed it when the guest was stopped. */
+  if (fd < 0 && errno == EACCES)
+    return TRUE;
   if (fd < 0)
     return qsnap_io_fail (error, errno, "cannot open %s to sync it", path);
 
@@ -161,13 +164,15 @@ qemu_to_json (QsnapGuest *guest)
 {
   QsnapProcess *process = guest->process;
   JsonArray *command_line = NULL;
+  g_autofree char *directory
+      = process->directory != NULL ? g_utf8_make_valid (process->directory, -1) : NULL;
 
   if (process->command_line != NULL)
     command_line = strings_to_json ((const char *const *) process->command_line);
 
   return qsnap_json_object_new ("version", 's', guest->version, "machine", 's', guest->machine,
                                 "command-line", 'a', command_line, "directory", 's',
-                                process->directory, NULL);
+                                directory, NULL);
 }
 
 static void
@@ -289,7 +294,6 @@ qsnap_capture_seal (QsnapCapture *capture, GError **error)
 
   /* The snapshot exists. What is left over of its making harms nobody. */
   (void) unlinkat (capture->dir_fd, QSNAP_IMAGE_JSON, 0);
-  (void) qsnap_journal_remove (&capture->journal, NULL);
 
   return TRUE;
 }

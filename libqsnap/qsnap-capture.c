@@ -203,7 +203,8 @@ carry_out_wish (QsnapCapture *capture)
   gboolean wished;
 
   g_mutex_lock (&capture->watch->lock);
-  wished = capture->watch->shutdown_seen || capture->watch->panic_seen;
+  wished = capture->watch->shutdown_seen
+           || (capture->watch->panic_seen && capture->guest->ends_on_panic);
   g_mutex_unlock (&capture->watch->lock);
 
   if (!wished || !g_str_equal (capture->guest->shutdown_action, "poweroff"))
@@ -266,7 +267,10 @@ settle_and_seal (QsnapCapture *capture, GError **error)
 
   /* A QEMU that is gone needs nothing put back. */
   if (unsettled == NULL || qsnap_watch_is_closed (capture->watch))
-    return TRUE;
+    {
+      (void) qsnap_journal_remove (&capture->journal, NULL);
+      return TRUE;
+    }
 
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED,
                "the snapshot is complete in %s, but QEMU could not be put back as it was: %s",
@@ -291,6 +295,9 @@ roll_back (QsnapCapture *capture, GError **failure)
   qsnap_undo_run (capture->settle, &settled);
   carry_out_wish (capture);
 
+  /* Last, and only then: where something is left, the journal says what. */
+  if (undone == NULL && settled == NULL)
+    qsnap_capture_remove_directory (capture, &undone);
   if (undone == NULL && settled == NULL)
     return;
 

@@ -127,6 +127,9 @@ check_overlay_directories (QsnapGuest *guest, GFile *directory, QsnapReport *rep
 
   if (path != NULL)
     {
+      if (!g_utf8_validate (path, -1, NULL))
+        qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                                  "the path of the overlay directory is not UTF-8, as QMP is");
       check_writable (path, "overlays", report);
       return;
     }
@@ -149,16 +152,30 @@ check_overlay_directories (QsnapGuest *guest, GFile *directory, QsnapReport *rep
     }
 }
 
+/* The default is the directory's own name, which may be any bytes. */
+static void
+check_name (QsnapSnapshotOptions *options, QsnapReport *report)
+{
+  GFile *directory = qsnap_snapshot_options_get_directory (options);
+  g_autofree char *name = g_strdup (qsnap_snapshot_options_get_name (options));
+  g_autofree char *shown = NULL;
+
+  if (name == NULL && directory != NULL)
+    name = g_file_get_basename (directory);
+  if (name == NULL || qsnap_name_is_valid (name))
+    return;
+
+  shown = g_utf8_make_valid (name, -1);
+  qsnap_report_take_problem (report, g_error_new (G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                                                  "\"%s\" is no valid name for a snapshot: give "
+                                                  "it another one",
+                                                  shown));
+}
+
 void
 qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report)
 {
-  const char *name = qsnap_snapshot_options_get_name (options);
-
-  if (name != NULL && !qsnap_name_is_valid (name))
-    qsnap_report_take_problem (report,
-                               g_error_new (G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                                            "\"%s\" is no valid name for a snapshot", name));
-
+  check_name (options, report);
   check_snapshot_directory (guest, qsnap_snapshot_options_get_directory (options), report);
   check_overlay_directories (guest, qsnap_snapshot_options_get_overlay_directory (options),
                              report);

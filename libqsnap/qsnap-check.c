@@ -138,8 +138,9 @@ read_actions (QsnapGuest *guest)
       || qsnap_process_has_option (process, "action", "shutdown=pause"))
     guest->shutdown_action = "pause";
 
-  guest->no_reboot = qsnap_process_has_option (process, "no-reboot", NULL)
-                     || qsnap_process_has_option (process, "action", "reboot=shutdown");
+  if (qsnap_process_has_option (process, "action", "panic=pause")
+      || qsnap_process_has_option (process, "action", "panic=none"))
+    guest->ends_on_panic = FALSE;
 }
 
 /* --- what it is doing ---------------------------------------------------------------------- */
@@ -232,20 +233,6 @@ plan_capability (QsnapGuest *guest, const char *name, gboolean wanted)
     g_hash_table_insert (guest->wanted_capabilities, (gpointer) name, GINT_TO_POINTER (wanted));
 }
 
-static GHashTable *
-found_states (QsnapGuest *guest)
-{
-  GHashTable *found = g_hash_table_new (g_str_hash, g_str_equal);
-  GHashTableIter iter;
-  gpointer name;
-
-  g_hash_table_iter_init (&iter, guest->wanted_capabilities);
-  while (g_hash_table_iter_next (&iter, &name, NULL))
-    g_hash_table_insert (found, name, g_hash_table_lookup (guest->capabilities, name));
-
-  return found;
-}
-
 static const char *
 hint_for (const char *message)
 {
@@ -264,7 +251,7 @@ hint_for (const char *message)
 static gboolean
 try_capability (QsnapGuest *guest, QsnapReport *report, GError **error)
 {
-  g_autoptr (GHashTable) found = found_states (guest);
+  g_autoptr (GHashTable) found = qsnap_guest_found_capabilities (guest);
   g_autoptr (GError) failure = NULL;
 
   if (g_hash_table_size (found) == 0)
@@ -306,6 +293,10 @@ check_capabilities (QsnapGuest *guest, gboolean may_try, QsnapReport *report, GE
       return TRUE;
     }
 
+  if (GPOINTER_TO_INT (g_hash_table_lookup (guest->capabilities, "background-snapshot")))
+    qsnap_report_add_warning (report,
+                              "the migration capability background-snapshot is on, and stays so: "
+                              "switch it off before the guest is migrated, or it will run twice");
   plan_capability (guest, "background-snapshot", !plain);
   plan_capability (guest, "events", TRUE);
   for (gsize i = 0; excluded_capabilities[i] != NULL; i++)

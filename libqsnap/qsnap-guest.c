@@ -4,7 +4,6 @@
 
 #include "qsnap-guest.h"
 
-#include "qsnap-json.h"
 
 QsnapGuest *
 qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms)
@@ -17,6 +16,7 @@ qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms)
   guest->drives = g_ptr_array_new_with_free_func ((GDestroyNotify) qsnap_drive_free);
   guest->wanted_capabilities = g_hash_table_new (g_str_hash, g_str_equal);
   guest->shutdown_action = "poweroff";
+  guest->ends_on_panic = TRUE;
 
   return guest;
 }
@@ -35,6 +35,20 @@ qsnap_guest_free (QsnapGuest *guest)
   g_clear_pointer (&guest->capabilities, g_hash_table_unref);
   g_hash_table_unref (guest->wanted_capabilities);
   g_free (guest);
+}
+
+GHashTable *
+qsnap_guest_found_capabilities (QsnapGuest *guest)
+{
+  GHashTable *found = g_hash_table_new (g_str_hash, g_str_equal);
+  GHashTableIter iter;
+  gpointer name;
+
+  g_hash_table_iter_init (&iter, guest->wanted_capabilities);
+  while (g_hash_table_iter_next (&iter, &name, NULL))
+    g_hash_table_insert (found, name, g_hash_table_lookup (guest->capabilities, name));
+
+  return found;
 }
 
 gboolean

@@ -32,13 +32,17 @@ typedef struct
    * in wanted_capabilities with the state that is needed. */
   GHashTable *capabilities;
   GHashTable *wanted_capabilities;
-  /* What QEMU does when the guest shuts down: there is no command that tells it. */
+  /* What QEMU does when the guest shuts down, and whether it ends when the guest panics: there is
+   * no command that tells it. */
   const char *shutdown_action;
-  gboolean no_reboot;
+  gboolean ends_on_panic;
 } QsnapGuest;
 
 QsnapGuest *qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms);
 void qsnap_guest_free (QsnapGuest *guest);
+
+/* Of the capabilities that have to be changed, the state that they were found in. */
+GHashTable *qsnap_guest_found_capabilities (QsnapGuest *guest);
 
 /* 7.2 starts the guest at the end of the pause of a background snapshot, even one that its owner had
  * paused; 10 restores the run state that it found. Versions in between were not measured and are

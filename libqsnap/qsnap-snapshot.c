@@ -376,7 +376,7 @@ install_manifest_properties (GParamFlags flags)
    * QsnapSnapshot:resume-us:
    *
    * The part of the pause from the proof of the point in time to the guest's resume, in
-   * microseconds; 0 where QEMU resumed the guest by itself; -1 before it is known.
+   * microseconds; next to nothing where QEMU resumed the guest by itself; -1 before it is known.
    *
    * Since: 1.0
    */
@@ -1078,7 +1078,7 @@ qsnap_snapshot_get_memory_us (QsnapSnapshot *self)
  * @self: a snapshot
  *
  * The part of the pause from the proof of the point in time to the guest's resume, in
- * microseconds; 0 where QEMU resumed the guest by itself; -1 before it is known.
+ * microseconds; next to nothing where QEMU resumed the guest by itself; -1 before it is known.
  *
  * Returns: microseconds
  *

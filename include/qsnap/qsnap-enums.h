@@ -11,12 +11,6 @@
 G_BEGIN_DECLS
 
 /**
- * SECTION:qsnap-enums
- * @title: Enumerations
- * @short_description: Phases of an operation
- */
-
-/**
  * QsnapPhase:
  * @QSNAP_PHASE_IDLE: no operation is under way
  * @QSNAP_PHASE_CHECKING: finding out whether the guest can be captured; nothing is changed

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "qsnap-json.h"
 
@@ -263,11 +264,36 @@ check_drive (QsnapDrive *drive, QsnapProcess *process, const char *filename, Qsn
     qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
                               "drive %s (%s) is not in a local file that can be named", label,
                               filename != NULL ? filename : "no file name");
+  else if (!g_utf8_validate (drive->file, -1, NULL))
+    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                              "the path of drive %s is not UTF-8, as QMP is", label);
   else if (drive->size < 0)
     qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
                               "QEMU does not tell the size of drive %s", label);
   else
     check_file (drive, process, report);
+}
+
+/* Its content at the point in time is read from the base, after the pause. */
+static void
+check_nvram (QsnapDrive *drive, QsnapReport *report)
+{
+  g_autofree char *tool = NULL;
+
+  if (drive->nvram_block == NULL || drive->file == NULL)
+    return;
+
+  if (access (drive->file, R_OK) != 0)
+    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                              "the UEFI variables in %s cannot be read: %s", drive->file,
+                              g_strerror (errno));
+
+  tool = g_find_program_in_path ("qemu-img");
+  if (tool == NULL && !g_str_equal (qsnap_drive_format (drive), "raw"))
+    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+                              "the UEFI variables in %s have format %s: the program qemu-img is "
+                              "needed to read them",
+                              drive->file, qsnap_drive_format (drive));
 }
 
 /* pflash keeps its content in RAM as well; QEMU writes that RAM over the image after a load. */
@@ -328,6 +354,7 @@ qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, QsnapReport *report, G
       drive->file = filename != NULL ? qsnap_drive_resolve_file (qmp, process, filename) : NULL;
       check_drive (drive, process, filename, report);
       find_nvram_block (qmp, drive);
+      check_nvram (drive, report);
     }
 
   return g_steal_pointer (&drives);
