@@ -130,13 +130,13 @@ print_summary (QsnapSnapshot *snapshot)
   g_print ("point in time %s\n", time);
   g_print ("QEMU %s, %s\n", version, machine);
   g_print ("memory %s, of which %s are not zero, saved in %.2f s\n", memory, data,
-           (double) qsnap_snapshot_get_save_us (snapshot) / 1e6);
+           (double)qsnap_snapshot_get_save_us (snapshot) / 1e6);
   g_print ("pause %.1f ms (stop %.1f, disks %.1f, memory %.1f, resume %.1f)\n",
-           (double) qsnap_snapshot_get_pause_us (snapshot) / 1e3,
-           (double) qsnap_snapshot_get_stop_us (snapshot) / 1e3,
-           (double) qsnap_snapshot_get_disks_us (snapshot) / 1e3,
-           (double) qsnap_snapshot_get_memory_us (snapshot) / 1e3,
-           (double) qsnap_snapshot_get_resume_us (snapshot) / 1e3);
+           (double)qsnap_snapshot_get_pause_us (snapshot) / 1e3,
+           (double)qsnap_snapshot_get_stop_us (snapshot) / 1e3,
+           (double)qsnap_snapshot_get_disks_us (snapshot) / 1e3,
+           (double)qsnap_snapshot_get_memory_us (snapshot) / 1e3,
+           (double)qsnap_snapshot_get_resume_us (snapshot) / 1e3);
   print_disks (snapshot);
   print_strings (warnings, "warning: ");
 }
@@ -265,9 +265,9 @@ on_progress (QsnapSession *session, GParamSpec *pspec, Capture *capture)
   if (total == 0 || capture->options->quiet || !isatty (STDERR_FILENO))
     return;
 
-  filled = (int) (MIN (done, total) * BAR_WIDTH / total);
+  filled = (int)(MIN (done, total) * BAR_WIDTH / total);
   memset (bar, '.', BAR_WIDTH);
-  memset (bar, '#', (gsize) filled);
+  memset (bar, '#', (gsize)filled);
   bar[BAR_WIDTH] = '\0';
   g_printerr ("\rsaving memory [%s] %s of %s\033[K", bar, done_text, total_text);
   capture->has_bar = TRUE;
@@ -293,7 +293,7 @@ on_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot, Capture *captu
 
   clear_bar (capture);
   g_printerr ("point in time reached: %s, the guest was stopped for %.1f ms\n", time,
-              (double) qsnap_snapshot_get_pause_us (snapshot) / 1e3);
+              (double)qsnap_snapshot_get_pause_us (snapshot) / 1e3);
 }
 
 static gboolean
@@ -311,8 +311,8 @@ on_done (GObject *source, GAsyncResult *result, gpointer data)
 {
   Capture *capture = data;
 
-  capture->snapshot
-      = qsnap_session_instant_snapshot_finish (QSNAP_SESSION (source), result, &capture->error);
+  capture->snapshot =
+      qsnap_session_instant_snapshot_finish (QSNAP_SESSION (source), result, &capture->error);
   clear_bar (capture);
   g_main_loop_quit (capture->loop);
 }
@@ -449,7 +449,7 @@ run_list (Options *options, char **arguments)
       g_autofree char *directory = g_file_get_basename (qsnap_snapshot_get_directory (snapshot));
 
       g_print ("%s  %10s  %6.1f ms  %s  (%s)\n", time, data,
-               (double) qsnap_snapshot_get_pause_us (snapshot) / 1e3,
+               (double)qsnap_snapshot_get_pause_us (snapshot) / 1e3,
                qsnap_snapshot_get_name (snapshot), directory);
     }
 
@@ -498,7 +498,8 @@ run_export (Options *options, char **arguments)
 
   if (isatty (STDOUT_FILENO))
     {
-      g_printerr ("qsnap: the stream is binary and holds the guest's memory: redirect the output\n");
+      g_printerr (
+          "qsnap: the stream is binary and holds the guest's memory: redirect the output\n");
       return EXIT_USAGE;
     }
 
@@ -538,10 +539,9 @@ describe_commands (void)
   for (gsize i = 0; i < G_N_ELEMENTS (commands); i++)
     g_string_append_printf (text, "  %-8s %-14s %s\n", commands[i].name, commands[i].arguments,
                             commands[i].summary);
-  g_string_append (text,
-                   "\nADDRESS is QEMU's monitor: unix:PATH, a bare path, or tcp:HOST:PORT.\n"
-                   "Start QEMU with -qmp unix:PATH,server=on,wait=off to have one.\n"
-                   "\nExit status: 0 done, 1 failed, 2 wrong usage.");
+  g_string_append (text, "\nADDRESS is QEMU's monitor: unix:PATH, a bare path, or tcp:HOST:PORT.\n"
+                         "Start QEMU with -qmp unix:PATH,server=on,wait=off to have one.\n"
+                         "\nExit status: 0 done, 1 failed, 2 wrong usage.");
 
   return g_string_free (text, FALSE);
 }
@@ -574,7 +574,7 @@ run_command (Options *options, char **arguments)
     return usage ("a command is missing", "");
   if (command == NULL)
     return usage ("there is no command ", arguments[0]);
-  if ((int) n - 1 < command->min_arguments || (int) n - 1 > command->max_arguments)
+  if ((int)n - 1 < command->min_arguments || (int)n - 1 > command->max_arguments)
     {
       g_printerr ("qsnap: usage: qsnap %s %s\n", command->name, command->arguments);
       return EXIT_USAGE;

@@ -11,12 +11,12 @@
 static GSocketConnectable *
 parse_unix (const char *address, const char *path, GError **error)
 {
-  const gsize longest = sizeof ((struct sockaddr_un *) 0)->sun_path - 1;
+  const gsize longest = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
 
   if (*path == '\0')
     {
-      g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                   "the address \"%s\" has no path", address);
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT, "the address \"%s\" has no path",
+                   address);
       return NULL;
     }
 
@@ -42,8 +42,7 @@ parse_tcp (const char *address, const char *host_and_port, GError **error)
   if (strrchr (host_and_port, ':') != NULL)
     connectable = g_network_address_parse (host_and_port, 0, &failure);
 
-  if (connectable == NULL
-      || g_network_address_get_port (G_NETWORK_ADDRESS (connectable)) == 0)
+  if (connectable == NULL || g_network_address_get_port (G_NETWORK_ADDRESS (connectable)) == 0)
     {
       g_clear_object (&connectable);
       g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
@@ -66,7 +65,9 @@ qsnap_address_parse (const char *address, GError **error)
 }
 
 GIOStream *
-qsnap_address_connect (const char *address, guint timeout_ms, GCancellable *cancellable,
+qsnap_address_connect (const char *address,
+                       guint timeout_ms,
+                       GCancellable *cancellable,
                        GError **error)
 {
   g_autoptr (GSocketConnectable) connectable = qsnap_address_parse (address, error);

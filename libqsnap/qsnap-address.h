@@ -10,7 +10,9 @@ G_BEGIN_DECLS
  * address is G_IO_ERROR_INVALID_ARGUMENT. */
 GSocketConnectable *qsnap_address_parse (const char *address, GError **error);
 
-GIOStream *qsnap_address_connect (const char *address, guint timeout_ms, GCancellable *cancellable,
+GIOStream *qsnap_address_connect (const char *address,
+                                  guint timeout_ms,
+                                  GCancellable *cancellable,
                                   GError **error);
 
 G_END_DECLS

@@ -16,9 +16,9 @@
  * - plain migration, of a guest that its owner paused, where a background snapshot would start it.
  *
  * QEMU tells that migration is "active" before the point in time, so that event proves nothing. A
- * RAM page in the stream does: it comes only after QEMU has the devices' state and has protected the
- * memory. What makes it the *same* instant as the disks' is that the guest did not run in between,
- * which QEMU's STOP and RESUME events tell (judge_run()). */
+ * RAM page in the stream does: it comes only after QEMU has the devices' state and has protected
+ * the memory. What makes it the *same* instant as the disks' is that the guest did not run in
+ * between, which QEMU's STOP and RESUME events tell (judge_run()). */
 
 #define POLL_US 200
 /* Reading all RAM takes a second a GiB at the worst; a wrong guess only makes the pause longer. */
@@ -32,8 +32,8 @@
 static gboolean
 migration_failed (QsnapWatch *watch)
 {
-  return g_strcmp0 (watch->migration_status, "failed") == 0
-         || g_strcmp0 (watch->migration_status, "cancelled") == 0;
+  return g_strcmp0 (watch->migration_status, "failed") == 0 ||
+         g_strcmp0 (watch->migration_status, "cancelled") == 0;
 }
 
 /* --- memory -------------------------------------------------------------------------------- */
@@ -75,12 +75,12 @@ undo_migration (gpointer data, GError **error)
 
   qsnap_saver_discard (capture->saver);
   if (capture->plain || !qsnap_guest_snapshot_resumes (capture->guest))
-    (void) qsnap_qmp_do (capture->qmp, "migrate_cancel", NULL, NULL);
+    (void)qsnap_qmp_do (capture->qmp, "migrate_cancel", NULL, NULL);
 
   while (!qsnap_watch_wait (capture->watch, migration_has_ended, NULL, 10 * 1000, NULL, error))
     {
-      if ((error != NULL && *error != NULL)
-          || !qsnap_qmp_is_running (capture->qmp, &running, error))
+      if ((error != NULL && *error != NULL) ||
+          !qsnap_qmp_is_running (capture->qmp, &running, error))
         return FALSE;
     }
 
@@ -108,8 +108,8 @@ start_migration (QsnapCapture *capture, GError **error)
 static gboolean
 first_page_or_failure (QsnapWatch *watch, gconstpointer data)
 {
-  return watch->saver_first_page || watch->saver_error != NULL || watch->saver_ended
-         || migration_failed (watch);
+  return watch->saver_first_page || watch->saver_error != NULL || watch->saver_ended ||
+         migration_failed (watch);
 }
 
 static gboolean
@@ -139,11 +139,10 @@ wait_at_gate (QsnapCapture *capture, GHashTable *threads, GError **error)
 {
   gint64 patience = g_get_monotonic_time () + GATE_PATIENCE_US;
 
-  while (g_get_monotonic_time () < patience
-         && !qsnap_process_new_thread_sleeps (capture->guest->process, threads))
+  while (g_get_monotonic_time () < patience &&
+         !qsnap_process_new_thread_sleeps (capture->guest->process, threads))
     {
-      if (!qsnap_capture_go_on (capture, error)
-          || !qsnap_capture_check_stream (capture, error))
+      if (!qsnap_capture_go_on (capture, error) || !qsnap_capture_check_stream (capture, error))
         return FALSE;
       g_usleep (POLL_US);
     }
@@ -243,8 +242,7 @@ snapshot_disks (QsnapCapture *capture, GError **error)
 
 /* --- proof --------------------------------------------------------------------------------- */
 
-static gboolean G_GNUC_PRINTF (2, 3)
-interfered (GError **error, const char *format, ...)
+static gboolean G_GNUC_PRINTF (2, 3) interfered (GError **error, const char *format, ...)
 {
   g_autofree char *what = NULL;
   va_list values;
@@ -335,7 +333,7 @@ wait_for_resume (QsnapCapture *capture, GError **error)
 {
   g_autofree char *status = NULL;
 
-  (void) qsnap_watch_wait (capture->watch, has_resumed, capture, RESUME_PATIENCE_MS, NULL, NULL);
+  (void)qsnap_watch_wait (capture->watch, has_resumed, capture, RESUME_PATIENCE_MS, NULL, NULL);
   status = qsnap_qmp_query_status (capture->qmp, error);
   if (status == NULL || !judge_run (capture, error))
     return FALSE;
@@ -343,8 +341,8 @@ wait_for_resume (QsnapCapture *capture, GError **error)
   return !g_str_equal (status, "paused") || qsnap_qmp_do (capture->qmp, "cont", NULL, error);
 }
 
-/* The guest waits for us: no question comes before `cont`. Its own RESUME is the one that is allowed
- * for; if somebody else was faster, after the point in time, it is theirs. */
+/* The guest waits for us: no question comes before `cont`. Its own RESUME is the one that is
+ * allowed for; if somebody else was faster, after the point in time, it is theirs. */
 static gboolean
 resume_guest (QsnapCapture *capture, GError **error)
 {
@@ -386,26 +384,26 @@ prove_point_in_time (QsnapCapture *capture, GError **error)
 static gboolean
 pause_gated (QsnapCapture *capture, GError **error)
 {
-  return approach_gate (capture, error) && stop_guest (capture, error)
-         && snapshot_disks (capture, error) && judge_stop (capture, error)
-         && qsnap_saver_go (capture->saver, error) && prove_point_in_time (capture, error);
+  return approach_gate (capture, error) && stop_guest (capture, error) &&
+         snapshot_disks (capture, error) && judge_stop (capture, error) &&
+         qsnap_saver_go (capture->saver, error) && prove_point_in_time (capture, error);
 }
 
 static gboolean
 pause_stop_first (QsnapCapture *capture, GError **error)
 {
-  return stop_guest (capture, error) && snapshot_disks (capture, error)
-         && judge_stop (capture, error) && qsnap_saver_go (capture->saver, error)
-         && start_migration (capture, error) && prove_point_in_time (capture, error);
+  return stop_guest (capture, error) && snapshot_disks (capture, error) &&
+         judge_stop (capture, error) && qsnap_saver_go (capture->saver, error) &&
+         start_migration (capture, error) && prove_point_in_time (capture, error);
 }
 
 /* The guest is paused and stays so; that nobody resumed it is judged when all memory is saved. */
 static gboolean
 pause_plain (QsnapCapture *capture, GError **error)
 {
-  if (!stop_guest (capture, error) || !snapshot_disks (capture, error)
-      || !judge_stop (capture, error) || !qsnap_saver_go (capture->saver, error)
-      || !start_migration (capture, error) || !wait_for_first_page (capture, error))
+  if (!stop_guest (capture, error) || !snapshot_disks (capture, error) ||
+      !judge_stop (capture, error) || !qsnap_saver_go (capture->saver, error) ||
+      !start_migration (capture, error) || !wait_for_first_page (capture, error))
     return FALSE;
 
   capture->point_in_time = capture->resumed = capture->disks_done;
@@ -434,8 +432,7 @@ qsnap_capture_check_stream (QsnapCapture *capture, GError **error)
 
   if (watch->saver_error != NULL)
     {
-      g_propagate_prefixed_error (error, g_error_copy (watch->saver_error),
-                                  "saving the memory: ");
+      g_propagate_prefixed_error (error, g_error_copy (watch->saver_error), "saving the memory: ");
       return FALSE;
     }
 
@@ -458,13 +455,15 @@ migration_has_ended_or_qemu_is_gone (QsnapWatch *watch, gconstpointer data)
 gboolean
 qsnap_capture_finish_migration (QsnapCapture *capture, GError **error)
 {
-  if (!qsnap_watch_wait (capture->watch, migration_has_ended_or_qemu_is_gone, NULL, 0, NULL, error)
-      || !qsnap_capture_check_stream (capture, error))
+  if (!qsnap_watch_wait (capture->watch, migration_has_ended_or_qemu_is_gone, NULL, 0, NULL,
+                         error) ||
+      !qsnap_capture_check_stream (capture, error))
     return FALSE;
 
-  /* The saver has seen the stream's own end: a QEMU that was ended right then takes nothing with it. */
-  if (capture->plain && !qsnap_watch_is_closed (capture->watch)
-      && (!judge_run (capture, error) || !leave_postmigrate (capture, error)))
+  /* The saver has seen the stream's own end: a QEMU that was ended right then takes nothing with
+   * it. */
+  if (capture->plain && !qsnap_watch_is_closed (capture->watch) &&
+      (!judge_run (capture, error) || !leave_postmigrate (capture, error)))
     return FALSE;
 
   qsnap_undo_drop (capture->undo, undo_migration, capture);

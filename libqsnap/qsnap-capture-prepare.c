@@ -113,7 +113,7 @@ flush_base (QsnapDrive *drive)
     return;
 
   /* It only shortens the pause: QEMU flushes what matters. */
-  (void) fdatasync (fd);
+  (void)fdatasync (fd);
   close (fd);
 }
 
@@ -121,8 +121,8 @@ static gboolean
 prepare_overlays (QsnapCapture *capture, GError **error)
 {
   for (guint i = 0; i < capture->overlays->len; i++)
-    if (!qsnap_capture_go_on (capture, error)
-        || !qsnap_overlay_prepare (g_ptr_array_index (capture->overlays, i), capture->undo, error))
+    if (!qsnap_capture_go_on (capture, error) ||
+        !qsnap_overlay_prepare (g_ptr_array_index (capture->overlays, i), capture->undo, error))
       return FALSE;
 
   return TRUE;
@@ -141,7 +141,7 @@ fill_pipe (QsnapCapture *capture, int write_end, GError **error)
     return FALSE;
 
   while ((n = write (write_end, filler, GATE_PIPE_SIZE)) > 0)
-    capture->filler += (gsize) n;
+    capture->filler += (gsize)n;
   filled = n < 0 && errno == EAGAIN;
   if (!filled)
     qsnap_io_fail (error, errno, "cannot fill the stream's pipe");
@@ -228,7 +228,7 @@ undo_stream_fd (gpointer data, GError **error)
   QsnapCapture *capture = data;
 
   /* `migrate` has taken it, or will never get it. */
-  (void) qsnap_qmp_closefd (capture->qmp, QSNAP_STREAM_FD_NAME, NULL);
+  (void)qsnap_qmp_closefd (capture->qmp, QSNAP_STREAM_FD_NAME, NULL);
 
   return TRUE;
 }
@@ -257,7 +257,7 @@ start_saver (QsnapCapture *capture, GError **error)
   names = g_strv_builder_end (raw_blocks);
 
   capture->saver = qsnap_saver_start (qsnap_worker_context (), capture->stream_read,
-                                      capture->dir_fd, (const char *const *) names, capture->filler,
+                                      capture->dir_fd, (const char *const *)names, capture->filler,
                                       saver_reported, capture, error);
   if (capture->saver == NULL)
     {
@@ -274,8 +274,8 @@ static gboolean
 pass_stream (QsnapCapture *capture, int write_end, GError **error)
 {
   qsnap_undo_push (capture->undo, "close the stream in QEMU", NULL, undo_stream_fd, capture);
-  if (!qsnap_qmp_getfd (capture->qmp, QSNAP_STREAM_FD_NAME, write_end, error)
-      || !qsnap_qmp_getfd (capture->qmp, QSNAP_KEEP_FD_NAME, capture->stream_read, error))
+  if (!qsnap_qmp_getfd (capture->qmp, QSNAP_STREAM_FD_NAME, write_end, error) ||
+      !qsnap_qmp_getfd (capture->qmp, QSNAP_KEEP_FD_NAME, capture->stream_read, error))
     return FALSE;
 
   qsnap_undo_push (capture->settle, "close the stream's copy in QEMU", NULL, settle_keep_fd,
@@ -296,10 +296,10 @@ make_stream (QsnapCapture *capture, GError **error)
 
   capture->stream_read = fds[0];
   /* Fails for a user who has too many large pipes; any size is right. */
-  (void) fcntl (fds[1], F_SETPIPE_SZ, capture->gated ? GATE_PIPE_SIZE : STREAM_PIPE_SIZE);
+  (void)fcntl (fds[1], F_SETPIPE_SZ, capture->gated ? GATE_PIPE_SIZE : STREAM_PIPE_SIZE);
 
-  made = (!capture->gated || fill_pipe (capture, fds[1], error)) && start_saver (capture, error)
-         && pass_stream (capture, fds[1], error);
+  made = (!capture->gated || fill_pipe (capture, fds[1], error)) && start_saver (capture, error) &&
+         pass_stream (capture, fds[1], error);
   close (fds[1]);
 
   return made;
@@ -326,9 +326,9 @@ set_capabilities (QsnapCapture *capture, GError **error)
   qsnap_undo_push (capture->settle, "put the migration capabilities back", NULL,
                    settle_capabilities, capture);
 
-  return qsnap_qmp_do (
-      capture->qmp, "migrate-set-capabilities",
-      qsnap_qmp_capabilities_arguments (capture->guest->wanted_capabilities), error);
+  return qsnap_qmp_do (capture->qmp, "migrate-set-capabilities",
+                       qsnap_qmp_capabilities_arguments (capture->guest->wanted_capabilities),
+                       error);
 }
 
 static gboolean
@@ -336,16 +336,16 @@ settle_bandwidth (gpointer data, GError **error)
 {
   QsnapCapture *capture = data;
 
-  return qsnap_qmp_do (
-      capture->qmp, "migrate-set-parameters",
-      qsnap_json_node_new ("max-bandwidth", 'i', capture->max_bandwidth, NULL), error);
+  return qsnap_qmp_do (capture->qmp, "migrate-set-parameters",
+                       qsnap_json_node_new ("max-bandwidth", 'i', capture->max_bandwidth, NULL),
+                       error);
 }
 
 static gboolean
 raise_bandwidth (QsnapCapture *capture, GError **error)
 {
-  g_autoptr (JsonNode) reply
-      = qsnap_qmp_run (capture->qmp, "query-migrate-parameters", NULL, error);
+  g_autoptr (JsonNode) reply =
+      qsnap_qmp_run (capture->qmp, "query-migrate-parameters", NULL, error);
 
   if (reply == NULL)
     return FALSE;
@@ -353,9 +353,8 @@ raise_bandwidth (QsnapCapture *capture, GError **error)
   capture->max_bandwidth = qsnap_json_get_int (qsnap_json_object (reply), "max-bandwidth", 0);
   qsnap_undo_push (capture->settle, "put max-bandwidth back", NULL, settle_bandwidth, capture);
 
-  return qsnap_qmp_do (
-      capture->qmp, "migrate-set-parameters",
-      qsnap_json_node_new ("max-bandwidth", 'i', NO_BANDWIDTH_LIMIT, NULL), error);
+  return qsnap_qmp_do (capture->qmp, "migrate-set-parameters",
+                       qsnap_json_node_new ("max-bandwidth", 'i', NO_BANDWIDTH_LIMIT, NULL), error);
 }
 
 static gboolean
@@ -407,8 +406,7 @@ can_gate (QsnapCapture *capture)
 {
   g_autoptr (GHashTable) threads = NULL;
 
-  if (capture->plain || !capture->guest->was_running
-      || !qsnap_guest_has_gate (capture->guest))
+  if (capture->plain || !capture->guest->was_running || !qsnap_guest_has_gate (capture->guest))
     return FALSE;
 
   threads = qsnap_process_threads (capture->guest->process);
@@ -420,7 +418,8 @@ gboolean
 qsnap_capture_prepare (QsnapCapture *capture, GError **error)
 {
   QsnapGuest *guest = capture->guest;
-  const char *address = qsnap_session_get_address (qsnap_operation_get_session (capture->operation));
+  const char *address =
+      qsnap_session_get_address (qsnap_operation_get_session (capture->operation));
 
   capture->plain = qsnap_guest_needs_plain_migration (guest);
   capture->gated = can_gate (capture);
@@ -434,9 +433,9 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
     return FALSE;
 
   qsnap_undo_push (capture->undo, "put the run state back", NULL, undo_run_state, capture);
-  if (!prepare_overlays (capture, error) || !make_stream (capture, error)
-      || !hold_shutdown (capture, error) || (capture->plain && !raise_bandwidth (capture, error))
-      || !qsnap_journal_step (&capture->journal, "pausing", error))
+  if (!prepare_overlays (capture, error) || !make_stream (capture, error) ||
+      !hold_shutdown (capture, error) || (capture->plain && !raise_bandwidth (capture, error)) ||
+      !qsnap_journal_step (&capture->journal, "pausing", error))
     return FALSE;
 
   for (guint i = 0; i < guest->drives->len; i++)
@@ -444,6 +443,6 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
 
   /* Last, so that it is on for no longer than needed: a migration that somebody starts with it on
    * leaves two guests on one disk. */
-  return qsnap_capture_go_on (capture, error) && set_capabilities (capture, error)
-         && qsnap_capture_go_on (capture, error);
+  return qsnap_capture_go_on (capture, error) && set_capabilities (capture, error) &&
+         qsnap_capture_go_on (capture, error);
 }

@@ -28,10 +28,10 @@ open_converted (QsnapCapture *capture, QsnapDrive *drive, GError **error)
   int fd;
 
   process = g_subprocess_new (G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_PIPE,
-                              error, "qemu-img", "convert", "-U", "-f",
-                              qsnap_drive_format (drive), "-O", "raw", drive->file, target, NULL);
-  if (process == NULL
-      || !g_subprocess_communicate_utf8 (process, NULL, NULL, NULL, &complaint, error))
+                              error, "qemu-img", "convert", "-U", "-f", qsnap_drive_format (drive),
+                              "-O", "raw", drive->file, target, NULL);
+  if (process == NULL ||
+      !g_subprocess_communicate_utf8 (process, NULL, NULL, NULL, &complaint, error))
     return -1;
 
   if (!g_subprocess_get_successful (process))
@@ -44,7 +44,7 @@ open_converted (QsnapCapture *capture, QsnapDrive *drive, GError **error)
   fd = openat (capture->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0)
     qsnap_io_fail (error, errno, "%s", target);
-  (void) unlinkat (capture->dir_fd, name, 0);
+  (void)unlinkat (capture->dir_fd, name, 0);
 
   return fd;
 }
@@ -64,8 +64,8 @@ open_nvram (QsnapCapture *capture, QsnapDrive *drive, GError **error)
   return fd;
 }
 
-/* QEMU does not protect the RAM of pflash, so a variable that was written while memory was saved may
- * be in the image; the drive's base has them as they were at the point in time. */
+/* QEMU does not protect the RAM of pflash, so a variable that was written while memory was saved
+ * may be in the image; the drive's base has them as they were at the point in time. */
 static gboolean
 take_nvram_of_base (QsnapCapture *capture, JsonObject *memory, QsnapDrive *drive, GError **error)
 {
@@ -76,7 +76,7 @@ take_nvram_of_base (QsnapCapture *capture, JsonObject *memory, QsnapDrive *drive
     return FALSE;
 
   taken = qsnap_image_replace_block (capture->dir_fd, memory, drive->nvram_block, fd,
-                                     (guint64) drive->size, error);
+                                     (guint64)drive->size, error);
   close (fd);
 
   return taken;
@@ -109,9 +109,9 @@ sync_disk (QsnapDrive *drive, GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (drive->overlay_file);
 
-  return sync_path (drive->file, 0, error) && sync_path (drive->overlay_file, 0, error)
-         && sync_path (folder, O_DIRECTORY, error)
-         && qsnap_file_identity_read (&drive->base, drive->file, error);
+  return sync_path (drive->file, 0, error) && sync_path (drive->overlay_file, 0, error) &&
+         sync_path (folder, O_DIRECTORY, error) &&
+         qsnap_file_identity_read (&drive->base, drive->file, error);
 }
 
 /* --- the manifest -------------------------------------------------------------------------- */
@@ -164,15 +164,15 @@ qemu_to_json (QsnapGuest *guest)
 {
   QsnapProcess *process = guest->process;
   JsonArray *command_line = NULL;
-  g_autofree char *directory
-      = process->directory != NULL ? g_utf8_make_valid (process->directory, -1) : NULL;
+  g_autofree char *directory =
+      process->directory != NULL ? g_utf8_make_valid (process->directory, -1) : NULL;
 
   if (process->command_line != NULL)
-    command_line = strings_to_json ((const char *const *) process->command_line);
+    command_line = strings_to_json ((const char *const *)process->command_line);
 
   return qsnap_json_object_new ("version", 's', guest->version, "machine", 's', guest->machine,
-                                "command-line", 'a', command_line, "directory", 's',
-                                directory, NULL);
+                                "command-line", 'a', command_line, "directory", 's', directory,
+                                NULL);
 }
 
 static void
@@ -189,9 +189,9 @@ count_memory (JsonObject *memory, gint64 *size, gint64 *data)
 static JsonObject *
 guest_to_json (QsnapGuest *guest, JsonObject *memory)
 {
-  JsonObject *object = qsnap_json_object_new ("name", 's', guest->name, "uuid", 's', guest->uuid,
-                                              "run-state", 's', guest->run_state, "vcpus", 'i',
-                                              guest->n_vcpus, NULL);
+  JsonObject *object =
+      qsnap_json_object_new ("name", 's', guest->name, "uuid", 's', guest->uuid, "run-state", 's',
+                             guest->run_state, "vcpus", 'i', guest->n_vcpus, NULL);
   gint64 size, data;
 
   if (memory != NULL)
@@ -204,14 +204,15 @@ guest_to_json (QsnapGuest *guest, JsonObject *memory)
   return object;
 }
 
-/* The pause is from QEMU's STOP to its RESUME, by QEMU's own stamps. We are on the same host, so what
- * we saw in between can be laid beside them; what the messages took on their way is not counted. */
+/* The pause is from QEMU's STOP to its RESUME, by QEMU's own stamps. We are on the same host, so
+ * what we saw in between can be laid beside them; what the messages took on their way is not
+ * counted. */
 static JsonObject *
 timing_to_json (QsnapCapture *capture)
 {
   gint64 to_monotonic = g_get_monotonic_time () - g_get_real_time ();
-  gint64 resumed = qsnap_watch_time_of (capture->watch, QSNAP_RUN_RESUME,
-                                        capture->first_event_after_disks);
+  gint64 resumed =
+      qsnap_watch_time_of (capture->watch, QSNAP_RUN_RESUME, capture->first_event_after_disks);
   gint64 begin = capture->guest->was_running ? capture->moment + to_monotonic : capture->stopped;
   gint64 end = resumed > 0 ? resumed + to_monotonic : capture->resumed;
   gint64 point = MIN (capture->point_in_time, end);
@@ -246,7 +247,7 @@ qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory)
       "name", 's', capture->name, "id", 's', capture->id, "time", 's', time, "qemu", 'o',
       qemu_to_json (capture->guest), "guest", 'o', guest_to_json (capture->guest, memory), "disks",
       'a', disks_to_json (capture->guest->drives), "timing", 'o', timing_to_json (capture),
-      "warnings", 'a', strings_to_json ((const char *const *) warnings), "memory", 'o',
+      "warnings", 'a', strings_to_json ((const char *const *)warnings), "memory", 'o',
       memory != NULL ? json_object_ref (memory) : NULL, NULL);
 }
 
@@ -262,8 +263,8 @@ write_snapshot (QsnapCapture *capture, JsonObject *memory, GError **error)
   manifest = qsnap_capture_describe (capture, memory);
 
   /* The directory's own entry first: the manifest must not be durable in a folder that is not. */
-  if (!sync_path (parent, O_DIRECTORY, error)
-      || !qsnap_manifest_write (capture->dir_fd, manifest, error))
+  if (!sync_path (parent, O_DIRECTORY, error) ||
+      !qsnap_manifest_write (capture->dir_fd, manifest, error))
     return FALSE;
 
   qsnap_snapshot_seal (capture->snapshot, g_steal_pointer (&manifest));
@@ -284,8 +285,8 @@ qsnap_capture_seal (QsnapCapture *capture, GError **error)
     {
       QsnapDrive *drive = g_ptr_array_index (drives, i);
 
-      if ((drive->nvram_block != NULL && !take_nvram_of_base (capture, memory, drive, error))
-          || !sync_disk (drive, error))
+      if ((drive->nvram_block != NULL && !take_nvram_of_base (capture, memory, drive, error)) ||
+          !sync_disk (drive, error))
         return FALSE;
     }
 
@@ -293,7 +294,7 @@ qsnap_capture_seal (QsnapCapture *capture, GError **error)
     return FALSE;
 
   /* The snapshot exists. What is left over of its making harms nobody. */
-  (void) unlinkat (capture->dir_fd, QSNAP_IMAGE_JSON, 0);
+  (void)unlinkat (capture->dir_fd, QSNAP_IMAGE_JSON, 0);
 
   return TRUE;
 }

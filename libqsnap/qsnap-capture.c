@@ -36,8 +36,11 @@ absolute_path (QsnapSnapshotOptions *options)
 }
 
 static gboolean
-capture_init (QsnapCapture *capture, QsnapOperation *operation, QsnapSnapshotOptions *options,
-              GCancellable *cancellable, GError **error)
+capture_init (QsnapCapture *capture,
+              QsnapOperation *operation,
+              QsnapSnapshotOptions *options,
+              GCancellable *cancellable,
+              GError **error)
 {
   QsnapSession *session = qsnap_operation_get_session (operation);
   g_autoptr (QsnapQmpClient) client = qsnap_session_ref_client (session, error);
@@ -140,8 +143,8 @@ saver_made_progress (QsnapWatch *watch, gconstpointer data)
 {
   const Progress *progress = data;
 
-  return watch->saver_saved || watch->saver_ended || watch->saver_error != NULL
-         || watch->bytes_done != progress->bytes_done;
+  return watch->saver_saved || watch->saver_ended || watch->saver_error != NULL ||
+         watch->bytes_done != progress->bytes_done;
 }
 
 static gboolean
@@ -178,8 +181,8 @@ qsnap_capture_save (QsnapCapture *capture, GError **error)
       g_autoptr (GError) failure = NULL;
 
       if (!qsnap_watch_wait (capture->watch, saver_made_progress, &progress, PROGRESS_MS,
-                             capture->cancellable, &failure)
-          && failure != NULL)
+                             capture->cancellable, &failure) &&
+          failure != NULL)
         {
           g_propagate_prefixed_error (error, g_steal_pointer (&failure), "saving the memory: ");
           return FALSE;
@@ -203,8 +206,8 @@ carry_out_wish (QsnapCapture *capture)
   gboolean wished;
 
   g_mutex_lock (&capture->watch->lock);
-  wished = capture->watch->shutdown_seen
-           || (capture->watch->panic_seen && capture->guest->ends_on_panic);
+  wished = capture->watch->shutdown_seen ||
+           (capture->watch->panic_seen && capture->guest->ends_on_panic);
   g_mutex_unlock (&capture->watch->lock);
 
   if (!wished || !g_str_equal (capture->guest->shutdown_action, "poweroff"))
@@ -212,7 +215,7 @@ carry_out_wish (QsnapCapture *capture)
 
   status = qsnap_qmp_query_status (capture->qmp, NULL);
   if (g_strcmp0 (status, "shutdown") == 0 || g_strcmp0 (status, "guest-panicked") == 0)
-    (void) qsnap_qmp_do (capture->qmp, "quit", NULL, NULL);
+    (void)qsnap_qmp_do (capture->qmp, "quit", NULL, NULL);
 }
 
 /* --- the order, and the way out ------------------------------------------------------------ */
@@ -232,8 +235,8 @@ take_snapshot (QsnapCapture *capture, GError **error)
   if (!qsnap_capture_pause (capture, error))
     return FALSE;
 
-  capture->snapshot
-      = qsnap_snapshot_new_unsealed (capture->directory, qsnap_capture_describe (capture, NULL));
+  capture->snapshot =
+      qsnap_snapshot_new_unsealed (capture->directory, qsnap_capture_describe (capture, NULL));
   if (!capture->plain)
     qsnap_operation_point_in_time (capture->operation, capture->snapshot);
 
@@ -268,7 +271,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
   /* A QEMU that is gone needs nothing put back. */
   if (unsettled == NULL || qsnap_watch_is_closed (capture->watch))
     {
-      (void) qsnap_journal_remove (&capture->journal, NULL);
+      (void)qsnap_journal_remove (&capture->journal, NULL);
       return TRUE;
     }
 
@@ -309,8 +312,10 @@ roll_back (QsnapCapture *capture, GError **failure)
 }
 
 QsnapSnapshot *
-qsnap_capture_run (QsnapOperation *operation, QsnapSnapshotOptions *options,
-                   GCancellable *cancellable, GError **error)
+qsnap_capture_run (QsnapOperation *operation,
+                   QsnapSnapshotOptions *options,
+                   GCancellable *cancellable,
+                   GError **error)
 {
   g_autoptr (GError) failure = NULL;
   QsnapSnapshot *snapshot = NULL;

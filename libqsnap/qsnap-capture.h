@@ -6,9 +6,11 @@
 
 G_BEGIN_DECLS
 
-/* Takes an instant snapshot; runs in the operation's own thread. Everything that it changed is undone
- * where it fails or is cancelled. */
-QsnapSnapshot *qsnap_capture_run (QsnapOperation *operation, QsnapSnapshotOptions *options,
-                                  GCancellable *cancellable, GError **error);
+/* Takes an instant snapshot; runs in the operation's own thread. Everything that it changed is
+ * undone where it fails or is cancelled. */
+QsnapSnapshot *qsnap_capture_run (QsnapOperation *operation,
+                                  QsnapSnapshotOptions *options,
+                                  GCancellable *cancellable,
+                                  GError **error);
 
 G_END_DECLS

@@ -29,11 +29,12 @@ check_existing (const char *path, QsnapReport *report)
       qsnap_report_take_problem (report, g_steal_pointer (&error));
     }
   else if (g_file_test (manifest, G_FILE_TEST_EXISTS))
-    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS, "there is a snapshot in %s already", path);
-  else if (g_file_test (journal, G_FILE_TEST_EXISTS))
-    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS,
-                              "a capture into %s was interrupted, or is under way: it has a journal",
+    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS, "there is a snapshot in %s already",
                               path);
+  else if (g_file_test (journal, G_FILE_TEST_EXISTS))
+    qsnap_report_add_problem (
+        report, QSNAP_ERROR_EXISTS,
+        "a capture into %s was interrupted, or is under way: it has a journal", path);
   else if (g_dir_read_name (dir) != NULL)
     qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS, "the directory %s is not empty", path);
   else if (stat (path, &found) == 0 && found.st_uid != geteuid ())
@@ -67,24 +68,24 @@ check_space (QsnapGuest *guest, const char *path, QsnapReport *report)
   if (statvfs (path, &fs) != 0)
     return;
 
-  free_bytes = (gint64) fs.f_bavail * (gint64) fs.f_frsize;
+  free_bytes = (gint64)fs.f_bavail * (gint64)fs.f_frsize;
   for (guint i = 0; i < guest->drives->len; i++)
-    wanted += ((QsnapDrive *) g_ptr_array_index (guest->drives, i))->size / 10;
+    wanted += ((QsnapDrive *)g_ptr_array_index (guest->drives, i))->size / 10;
   if (guest->ram_size > 0)
     resident = MIN (resident, guest->ram_size);
 
-  free_text = g_format_size_full ((guint64) free_bytes, G_FORMAT_SIZE_IEC_UNITS);
+  free_text = g_format_size_full ((guint64)free_bytes, G_FORMAT_SIZE_IEC_UNITS);
   if (resident > free_bytes)
     {
-      needed = g_format_size_full ((guint64) resident, G_FORMAT_SIZE_IEC_UNITS);
-      qsnap_report_take_problem (
-          report, g_error_new (G_IO_ERROR, G_IO_ERROR_NO_SPACE,
-                               "%s has %s free, but the guest uses %s of RAM", path, free_text,
-                               needed));
+      needed = g_format_size_full ((guint64)resident, G_FORMAT_SIZE_IEC_UNITS);
+      qsnap_report_take_problem (report,
+                                 g_error_new (G_IO_ERROR, G_IO_ERROR_NO_SPACE,
+                                              "%s has %s free, but the guest uses %s of RAM", path,
+                                              free_text, needed));
     }
   else if (wanted > free_bytes)
     {
-      needed = g_format_size_full ((guint64) wanted, G_FORMAT_SIZE_IEC_UNITS);
+      needed = g_format_size_full ((guint64)wanted, G_FORMAT_SIZE_IEC_UNITS);
       qsnap_report_add_warning (report,
                                 "%s has %s free, less than all of the guest's RAM and a tenth of "
                                 "its disks (%s)",
@@ -177,6 +178,5 @@ qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options, Qsnap
 {
   check_name (options, report);
   check_snapshot_directory (guest, qsnap_snapshot_options_get_directory (options), report);
-  check_overlay_directories (guest, qsnap_snapshot_options_get_overlay_directory (options),
-                             report);
+  check_overlay_directories (guest, qsnap_snapshot_options_get_overlay_directory (options), report);
 }

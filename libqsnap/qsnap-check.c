@@ -13,22 +13,35 @@
 #define PROBE_FD_NAME "qsnap-probe"
 
 /* Migration capabilities that QEMU refuses beside background-snapshot. One that is on is switched
- * off for the capture and put back. Source: qemu-facts of both versions, and migration/options.c. */
-static const char *const excluded_capabilities[]
-    = { "postcopy-ram",   "dirty-bitmaps", "postcopy-blocktime", "late-block-activate",
-        "return-path",    "multifd",       "pause-before-switchover", "auto-converge",
-        "release-ram",    "rdma-pin-all",  "xbzrle",             "x-colo",
-        "validate-uuid",  "zero-copy-send", "compress",          "mapped-ram",
-        "postcopy-preempt", NULL };
+ * off for the capture and put back. Source: QEMU's own check of capabilities, 7.2 and 10.0. */
+static const char *const excluded_capabilities[] = { "postcopy-ram",
+                                                     "dirty-bitmaps",
+                                                     "postcopy-blocktime",
+                                                     "late-block-activate",
+                                                     "return-path",
+                                                     "multifd",
+                                                     "pause-before-switchover",
+                                                     "auto-converge",
+                                                     "release-ram",
+                                                     "rdma-pin-all",
+                                                     "xbzrle",
+                                                     "x-colo",
+                                                     "validate-uuid",
+                                                     "zero-copy-send",
+                                                     "compress",
+                                                     "mapped-ram",
+                                                     "postcopy-preempt",
+                                                     NULL };
 
 /* Their memory writers are other processes or devices, whose writes QEMU's userfaultfd does not
  * see. QEMU itself refuses only VFIO. */
-static const char *const bypassing_types[]
-    = { "vhost-user-", "vhost-vdpa", "ivshmem", "vfio-", "x-vfio-user", "x-pci-proxy-dev", NULL };
+static const char *const bypassing_types[] = { "vhost-user-", "vhost-vdpa",      "ivshmem", "vfio-",
+                                               "x-vfio-user", "x-pci-proxy-dev", NULL };
 
-static const char *const bypassing_drivers[]
-    = { "nvme", "nvme-io_uring", "virtio-blk-vfio-pci", "virtio-blk-vhost-user",
-        "virtio-blk-vhost-vdpa", NULL };
+static const char *const bypassing_drivers[] = {
+  "nvme", "nvme-io_uring", "virtio-blk-vfio-pci", "virtio-blk-vhost-user", "virtio-blk-vhost-vdpa",
+  NULL
+};
 
 /* --- who is there -------------------------------------------------------------------------- */
 
@@ -73,8 +86,8 @@ ram_size (QsnapQmp *qmp)
   g_autoptr (JsonNode) reply = qsnap_qmp_try (qmp, "query-memory-size-summary", NULL);
   JsonObject *summary = qsnap_json_object (reply);
 
-  return qsnap_json_get_int (summary, "base-memory", 0)
-         + qsnap_json_get_int (summary, "plugged-memory", 0);
+  return qsnap_json_get_int (summary, "base-memory", 0) +
+         qsnap_json_get_int (summary, "plugged-memory", 0);
 }
 
 static gboolean
@@ -88,9 +101,9 @@ identify (QsnapGuest *guest, QsnapReport *report, GError **error)
 
   guest->major = qsnap_json_get_int (qemu, "major", 0);
   guest->minor = qsnap_json_get_int (qemu, "minor", 0);
-  guest->version = g_strdup_printf ("%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT,
-                                    guest->major, guest->minor,
-                                    qsnap_json_get_int (qemu, "micro", 0));
+  guest->version =
+      g_strdup_printf ("%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT ".%" G_GINT64_FORMAT, guest->major,
+                       guest->minor, qsnap_json_get_int (qemu, "micro", 0));
   guest->machine = machine_type (&guest->qmp);
   guest->name = member_of_reply (&guest->qmp, "query-name", "name");
   guest->uuid = member_of_reply (&guest->qmp, "query-uuid", "UUID");
@@ -134,12 +147,12 @@ read_actions (QsnapGuest *guest)
 {
   QsnapProcess *process = guest->process;
 
-  if (qsnap_process_has_option (process, "no-shutdown", NULL)
-      || qsnap_process_has_option (process, "action", "shutdown=pause"))
+  if (qsnap_process_has_option (process, "no-shutdown", NULL) ||
+      qsnap_process_has_option (process, "action", "shutdown=pause"))
     guest->shutdown_action = "pause";
 
-  if (qsnap_process_has_option (process, "action", "panic=pause")
-      || qsnap_process_has_option (process, "action", "panic=none"))
+  if (qsnap_process_has_option (process, "action", "panic=pause") ||
+      qsnap_process_has_option (process, "action", "panic=none"))
     guest->ends_on_panic = FALSE;
 }
 
@@ -228,9 +241,9 @@ plan_capability (QsnapGuest *guest, const char *name, gboolean wanted)
 {
   gpointer state;
 
-  if (g_hash_table_lookup_extended (guest->capabilities, name, NULL, &state)
-      && GPOINTER_TO_INT (state) != wanted)
-    g_hash_table_insert (guest->wanted_capabilities, (gpointer) name, GINT_TO_POINTER (wanted));
+  if (g_hash_table_lookup_extended (guest->capabilities, name, NULL, &state) &&
+      GPOINTER_TO_INT (state) != wanted)
+    g_hash_table_insert (guest->wanted_capabilities, (gpointer)name, GINT_TO_POINTER (wanted));
 }
 
 static const char *
@@ -240,14 +253,15 @@ hint_for (const char *message)
     return ": QEMU's process needs CAP_SYS_PTRACE, or the sysctl vm.unprivileged_userfaultfd=1, or "
            "(QEMU 8 and later) access to /dev/userfaultfd";
   if (strstr (message, "memory configuration") != NULL)
-    return ": guest memory has to be anonymous, shared memory (memfd, /dev/shm) or hugetlbfs; a file "
+    return ": guest memory has to be anonymous, shared memory (memfd, /dev/shm) or hugetlbfs; a "
+           "file "
            "on another file system cannot be write-protected";
 
   return "";
 }
 
-/* QEMU only tells whether it can by being asked to. Both commands travel in one write: a client that
- * dies in between must not leave the capability on. */
+/* QEMU only tells whether it can by being asked to. Both commands travel in one write: a client
+ * that dies in between must not leave the capability on. */
 static gboolean
 try_capability (QsnapGuest *guest, QsnapReport *report, GError **error)
 {
@@ -339,8 +353,8 @@ has_prefix_of (const char *text, const char *const *prefixes)
 static void
 check_children (QsnapGuest *guest, const char *path, QsnapReport *report)
 {
-  g_autoptr (JsonNode) reply
-      = qsnap_qmp_try (&guest->qmp, "qom-list", qsnap_json_node_new ("path", 's', path, NULL));
+  g_autoptr (JsonNode) reply =
+      qsnap_qmp_try (&guest->qmp, "qom-list", qsnap_json_node_new ("path", 's', path, NULL));
   JsonArray *list = qsnap_json_array (reply);
 
   for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
@@ -348,15 +362,15 @@ check_children (QsnapGuest *guest, const char *path, QsnapReport *report)
       JsonObject *child = qsnap_json_array_object (list, i);
       const char *type = qsnap_json_get_string (child, "type");
 
-      if (type == NULL || !g_str_has_prefix (type, "child<")
-          || !has_prefix_of (type + strlen ("child<"), bypassing_types))
+      if (type == NULL || !g_str_has_prefix (type, "child<") ||
+          !has_prefix_of (type + strlen ("child<"), bypassing_types))
         continue;
 
       qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
                                 "device %s/%s (%.*s) writes to guest memory past QEMU, which "
                                 "cannot be tracked",
                                 path, qsnap_json_get_string (child, "name"),
-                                (int) (strlen (type) - strlen ("child<>")),
+                                (int)(strlen (type) - strlen ("child<>")),
                                 type + strlen ("child<"));
     }
 }
@@ -366,9 +380,9 @@ static void
 check_networks (QsnapGuest *guest, QsnapReport *report)
 {
   static const char *const types[] = { "vhost-user", "vhost-vdpa", NULL };
-  g_autoptr (JsonNode) reply = qsnap_qmp_try (
-      &guest->qmp, "human-monitor-command",
-      qsnap_json_node_new ("command-line", 's', "info network", NULL));
+  g_autoptr (JsonNode) reply =
+      qsnap_qmp_try (&guest->qmp, "human-monitor-command",
+                     qsnap_json_node_new ("command-line", 's', "info network", NULL));
   const char *text;
 
   if (reply == NULL || json_node_get_value_type (reply) != G_TYPE_STRING)
@@ -436,8 +450,8 @@ graph_id_of (JsonArray *nodes, const char *name)
     {
       JsonObject *node = qsnap_json_array_object (nodes, i);
 
-      if (g_strcmp0 (qsnap_json_get_string (node, "type"), "block-driver") == 0
-          && g_strcmp0 (qsnap_json_get_string (node, "name"), name) == 0)
+      if (g_strcmp0 (qsnap_json_get_string (node, "type"), "block-driver") == 0 &&
+          g_strcmp0 (qsnap_json_get_string (node, "name"), name) == 0)
         return qsnap_json_get_int (node, "id", -1);
     }
 
@@ -453,8 +467,8 @@ is_nameless_backend (JsonArray *nodes, gint64 id)
       JsonObject *node = qsnap_json_array_object (nodes, i);
 
       if (qsnap_json_get_int (node, "id", -1) == id)
-        return g_strcmp0 (qsnap_json_get_string (node, "type"), "block-backend") == 0
-               && g_strcmp0 (qsnap_json_get_string (node, "name"), "") == 0;
+        return g_strcmp0 (qsnap_json_get_string (node, "type"), "block-backend") == 0 &&
+               g_strcmp0 (qsnap_json_get_string (node, "name"), "") == 0;
     }
 
   return FALSE;
@@ -488,8 +502,8 @@ export_may_write (JsonObject *graph, const char *node)
     {
       JsonObject *edge = qsnap_json_array_object (edges, i);
 
-      if (qsnap_json_get_int (edge, "child", -1) == id && has_permission (edge, "write")
-          && is_nameless_backend (nodes, qsnap_json_get_int (edge, "parent", -1)))
+      if (qsnap_json_get_int (edge, "child", -1) == id && has_permission (edge, "write") &&
+          is_nameless_backend (nodes, qsnap_json_get_int (edge, "parent", -1)))
         return TRUE;
     }
 
@@ -528,22 +542,22 @@ check_state (QsnapGuest *guest, QsnapReport *report, GError **error)
 {
   gboolean migrating = FALSE;
 
-  return check_run_state (guest, report, error)
-         && check_migration (guest, report, &migrating, error)
-         && check_jobs (guest, report, error)
-         && check_capabilities (guest, !migrating, report, error);
+  return check_run_state (guest, report, error) &&
+         check_migration (guest, report, &migrating, error) && check_jobs (guest, report, error) &&
+         check_capabilities (guest, !migrating, report, error);
 }
 
 gboolean
-qsnap_check_guest (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report,
-                   GCancellable *cancellable, GError **error)
+qsnap_check_guest (QsnapGuest *guest,
+                   QsnapSnapshotOptions *options,
+                   QsnapReport *report,
+                   GCancellable *cancellable,
+                   GError **error)
 {
-  gboolean allow_managed
-      = options != NULL && qsnap_snapshot_options_get_allow_managed (options);
+  gboolean allow_managed = options != NULL && qsnap_snapshot_options_get_allow_managed (options);
   g_autoptr (GPtrArray) drives = NULL;
 
-  if (g_cancellable_set_error_if_cancelled (cancellable, error)
-      || !identify (guest, report, error))
+  if (g_cancellable_set_error_if_cancelled (cancellable, error) || !identify (guest, report, error))
     return FALSE;
 
   if (!qsnap_qmp_client_can_pass_fds (guest->qmp.client))
@@ -554,9 +568,8 @@ qsnap_check_guest (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport
     return FALSE;
 
   read_actions (guest);
-  if (g_cancellable_set_error_if_cancelled (cancellable, error)
-      || !check_state (guest, report, error)
-      || !check_nodes (guest, allow_managed, report, error))
+  if (g_cancellable_set_error_if_cancelled (cancellable, error) ||
+      !check_state (guest, report, error) || !check_nodes (guest, allow_managed, report, error))
     return FALSE;
 
   drives = qsnap_drives_query (&guest->qmp, guest->process, report, error);

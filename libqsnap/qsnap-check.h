@@ -8,11 +8,14 @@ G_BEGIN_DECLS
 
 /* Finds out whether @guest can be captured, fills it in, and puts every reason against it into
  * @report. FALSE only where QEMU does not answer. @options may be NULL. */
-gboolean qsnap_check_guest (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report,
-                            GCancellable *cancellable, GError **error);
+gboolean qsnap_check_guest (QsnapGuest *guest,
+                            QsnapSnapshotOptions *options,
+                            QsnapReport *report,
+                            GCancellable *cancellable,
+                            GError **error);
 
 /* The part that looks at directories and space; QEMU is not asked. */
-void qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options,
-                              QsnapReport *report);
+void
+qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report);
 
 G_END_DECLS

@@ -172,7 +172,7 @@ qsnap_disk_new (JsonObject *object)
 
   self->device = g_strdup (qsnap_json_get_string (object, "device"));
   self->node = g_strdup (qsnap_json_get_string (object, "node"));
-  self->size = (guint64) qsnap_json_get_int (object, "size", 0);
+  self->size = (guint64)qsnap_json_get_int (object, "size", 0);
   self->format = g_strdup (qsnap_json_get_string (base, "format"));
   self->base = g_strdup (qsnap_json_get_string (base, "file"));
   self->overlay = g_strdup (qsnap_json_get_string (overlay, "file"));

@@ -4,7 +4,6 @@
 
 #include "qsnap-guest.h"
 
-
 QsnapGuest *
 qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms)
 {
@@ -13,7 +12,7 @@ qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms)
   guest->qmp.client = qsnap_qmp_client_ref (client);
   guest->qmp.timeout_ms = timeout_ms;
   guest->process = qsnap_process_new_for_stream (stream);
-  guest->drives = g_ptr_array_new_with_free_func ((GDestroyNotify) qsnap_drive_free);
+  guest->drives = g_ptr_array_new_with_free_func ((GDestroyNotify)qsnap_drive_free);
   guest->wanted_capabilities = g_hash_table_new (g_str_hash, g_str_equal);
   guest->shutdown_action = "poweroff";
   guest->ends_on_panic = TRUE;

@@ -44,9 +44,9 @@ void qsnap_guest_free (QsnapGuest *guest);
 /* Of the capabilities that have to be changed, the state that they were found in. */
 GHashTable *qsnap_guest_found_capabilities (QsnapGuest *guest);
 
-/* 7.2 starts the guest at the end of the pause of a background snapshot, even one that its owner had
- * paused; 10 restores the run state that it found. Versions in between were not measured and are
- * taken for the former. */
+/* 7.2 starts the guest at the end of the pause of a background snapshot, even one that its owner
+ * had paused; 10 restores the run state that it found. Versions in between were not measured and
+ * are taken for the former. */
 gboolean qsnap_guest_snapshot_resumes (QsnapGuest *guest);
 
 /* Whether the memory of this guest, which is paused, has to be saved by a plain migration, as a

@@ -58,14 +58,19 @@ write_journal (QsnapJournal *journal, GError **error)
 }
 
 gboolean
-qsnap_journal_start (QsnapJournal *journal, int dir_fd, const char *id, const char *name,
-                     const char *address, QsnapGuest *guest, GError **error)
+qsnap_journal_start (QsnapJournal *journal,
+                     int dir_fd,
+                     const char *id,
+                     const char *name,
+                     const char *address,
+                     QsnapGuest *guest,
+                     GError **error)
 {
   journal->dir_fd = dir_fd;
   journal->json = qsnap_json_object_new (
-      "format", 's', "qsnap-journal", "schema", 'i', (gint64) 1, "step", 's', "preparing", "id",
-      's', id, "name", 's', name, "address", 's', address, "client-pid", 'i', (gint64) getpid (),
-      "qemu-pid", 'i', (gint64) guest->process->pid, "qemu-version", 's', guest->version,
+      "format", 's', "qsnap-journal", "schema", 'i', (gint64)1, "step", 's', "preparing", "id", 's',
+      id, "name", 's', name, "address", 's', address, "client-pid", 'i', (gint64)getpid (),
+      "qemu-pid", 'i', (gint64)guest->process->pid, "qemu-version", 's', guest->version,
       "run-state", 's', guest->run_state, "shutdown-action", 's', guest->shutdown_action,
       "capabilities", 'o', capabilities_to_json (guest), "overlays", 'a',
       overlays_to_json (guest->drives), NULL);

@@ -6,9 +6,9 @@
 
 G_BEGIN_DECLS
 
-/* journal.json, in the snapshot's directory while a capture runs: what a client that died would have
- * to finish or undo. All of it is planned, and written, before the first change; later only the step
- * changes. Its layout is in docs/file-format.md. */
+/* journal.json, in the snapshot's directory while a capture runs: what a client that died would
+ * have to finish or undo. All of it is planned, and written, before the first change; later only
+ * the step changes. Its layout is in docs/file-format.md. */
 
 #define QSNAP_JOURNAL_FILE "journal.json"
 
@@ -19,8 +19,13 @@ typedef struct
 } QsnapJournal;
 
 /* @guest's overlays have been planned. */
-gboolean qsnap_journal_start (QsnapJournal *journal, int dir_fd, const char *id, const char *name,
-                              const char *address, QsnapGuest *guest, GError **error);
+gboolean qsnap_journal_start (QsnapJournal *journal,
+                              int dir_fd,
+                              const char *id,
+                              const char *name,
+                              const char *address,
+                              QsnapGuest *guest,
+                              GError **error);
 
 /* "preparing", "pausing", "saving", "sealing" */
 gboolean qsnap_journal_step (QsnapJournal *journal, const char *step, GError **error);

@@ -57,7 +57,7 @@ object_from_values (const char *first_name, va_list *values)
 
   for (const char *name = first_name; name != NULL; name = va_arg (*values, const char *))
     {
-      char kind = (char) va_arg (*values, int);
+      char kind = (char)va_arg (*values, int);
 
       add_member (object, name, kind, values);
     }
@@ -222,7 +222,7 @@ qsnap_json_parse_object (const char *text, gsize length, GError **error)
       return NULL;
     }
 
-  if (!json_parser_load_from_data (parser, text, (gssize) length, &parse_error))
+  if (!json_parser_load_from_data (parser, text, (gssize)length, &parse_error))
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL, "not JSON: %s", parse_error->message);
       return NULL;

@@ -24,8 +24,7 @@
 
 G_STATIC_ASSERT (CHECKSUM_LENGTH == QSNAP_DIGEST_LENGTH);
 
-static gboolean G_GNUC_PRINTF (2, 3)
-corrupt (GError **error, const char *format, ...)
+static gboolean G_GNUC_PRINTF (2, 3) corrupt (GError **error, const char *format, ...)
 {
   g_autofree char *text = NULL;
   va_list values;
@@ -43,8 +42,8 @@ qsnap_name_is_valid (const char *name)
 {
   gsize length = strlen (name);
 
-  if (length == 0 || length > 255 || !g_utf8_validate (name, (gssize) length, NULL)
-      || strcmp (name, ".") == 0 || strcmp (name, "..") == 0)
+  if (length == 0 || length > 255 || !g_utf8_validate (name, (gssize)length, NULL) ||
+      strcmp (name, ".") == 0 || strcmp (name, "..") == 0)
     return FALSE;
 
   for (const char *p = name; *p != '\0'; p = g_utf8_next_char (p))
@@ -61,10 +60,10 @@ qsnap_name_is_valid (const char *name)
 static char *
 find_checksum (char *text, gsize length)
 {
-  char *member = g_strrstr_len (text, (gssize) length, CHECKSUM_MEMBER);
+  char *member = g_strrstr_len (text, (gssize)length, CHECKSUM_MEMBER);
   char *digits = member != NULL ? member + strlen (CHECKSUM_MEMBER) : NULL;
 
-  if (digits == NULL || (gsize) (text + length - digits) < CHECKSUM_LENGTH)
+  if (digits == NULL || (gsize)(text + length - digits) < CHECKSUM_LENGTH)
     return NULL;
 
   return digits;
@@ -171,8 +170,8 @@ check_image (JsonObject *object, const char *where, GError **error)
   if (!check_members (object, where, members, error))
     return FALSE;
 
-  return g_path_is_absolute (qsnap_json_get_string (object, "file"))
-         || corrupt (error, "%sfile is not an absolute path", where);
+  return g_path_is_absolute (qsnap_json_get_string (object, "file")) ||
+         corrupt (error, "%sfile is not an absolute path", where);
 }
 
 static gboolean
@@ -187,9 +186,9 @@ check_disks (JsonArray *disks, GError **error)
 
       if (disk == NULL)
         return corrupt (error, "disks has an element that is no object");
-      if (!check_members (disk, "disks: ", members, error)
-          || !check_image (qsnap_json_get_object (disk, "base"), "disks: base: ", error)
-          || !check_image (qsnap_json_get_object (disk, "overlay"), "disks: overlay: ", error))
+      if (!check_members (disk, "disks: ", members, error) ||
+          !check_image (qsnap_json_get_object (disk, "base"), "disks: base: ", error) ||
+          !check_image (qsnap_json_get_object (disk, "overlay"), "disks: overlay: ", error))
         return FALSE;
     }
 
@@ -205,8 +204,7 @@ check_strings (JsonObject *object, const char *name, GError **error)
     {
       JsonNode *element = json_array_get_element (array, i);
 
-      if (!JSON_NODE_HOLDS_VALUE (element)
-          || json_node_get_value_type (element) != G_TYPE_STRING)
+      if (!JSON_NODE_HOLDS_VALUE (element) || json_node_get_value_type (element) != G_TYPE_STRING)
         return corrupt (error, "%s has an element that is no string", name);
     }
 
@@ -224,26 +222,25 @@ check_time (const char *text, GError **error)
 static gboolean
 check_manifest (JsonObject *manifest, GError **error)
 {
-  static const Member members[]
-      = { { "name", 's' },   { "time", 's' },  { "qemu", 'o' },   { "guest", 'o' },
-          { "memory", 'o' }, { "disks", 'a' }, { "timing", 'o' }, { NULL, 0 } };
+  static const Member members[] = { { "name", 's' },   { "time", 's' },   { "qemu", 'o' },
+                                    { "guest", 'o' },  { "memory", 'o' }, { "disks", 'a' },
+                                    { "timing", 'o' }, { NULL, 0 } };
   static const Member qemu_members[] = { { "version", 's' }, { "machine", 's' }, { NULL, 0 } };
   static const Member guest_members[] = { { "run-state", 's' }, { NULL, 0 } };
   JsonObject *qemu = qsnap_json_get_object (manifest, "qemu");
 
-  if (!check_members (manifest, "", members, error)
-      || !check_members (qemu, "qemu: ", qemu_members, error)
-      || !check_members (qsnap_json_get_object (manifest, "guest"), "guest: ", guest_members,
-                         error))
+  if (!check_members (manifest, "", members, error) ||
+      !check_members (qemu, "qemu: ", qemu_members, error) ||
+      !check_members (qsnap_json_get_object (manifest, "guest"), "guest: ", guest_members, error))
     return FALSE;
 
   if (!qsnap_name_is_valid (qsnap_json_get_string (manifest, "name")))
     return corrupt (error, "name is not a valid name");
 
-  return check_time (qsnap_json_get_string (manifest, "time"), error)
-         && check_strings (qemu, "command-line", error)
-         && check_strings (manifest, "warnings", error)
-         && check_disks (qsnap_json_get_array (manifest, "disks"), error);
+  return check_time (qsnap_json_get_string (manifest, "time"), error) &&
+         check_strings (qemu, "command-line", error) &&
+         check_strings (manifest, "warnings", error) &&
+         check_disks (qsnap_json_get_array (manifest, "disks"), error);
 }
 
 /* --- reading ------------------------------------------------------------------------------- */
@@ -312,15 +309,15 @@ read_text (int dir_fd, gsize *length, GError **error)
 
   if (found.st_size <= 0 || found.st_size > MAX_SIZE)
     {
-      corrupt (error, "it has %" G_GINT64_FORMAT " bytes", (gint64) found.st_size);
+      corrupt (error, "it has %" G_GINT64_FORMAT " bytes", (gint64)found.st_size);
       return NULL;
     }
 
-  fd = qsnap_io_open (dir_fd, QSNAP_MANIFEST_FILE, (guint64) found.st_size, error);
+  fd = qsnap_io_open (dir_fd, QSNAP_MANIFEST_FILE, (guint64)found.st_size, error);
   if (fd < 0)
     return NULL;
 
-  *length = (gsize) found.st_size;
+  *length = (gsize)found.st_size;
   text = g_malloc (*length);
   read = qsnap_io_pread (fd, text, *length, 0, QSNAP_MANIFEST_FILE, error);
   close (fd);

@@ -74,7 +74,8 @@ deliver_posted (QsnapSession *session, gpointer data)
 }
 
 static void
-tell (QsnapOperation *operation, void (*func) (QsnapOperation *, QsnapSnapshot *),
+tell (QsnapOperation *operation,
+      void (*func) (QsnapOperation *, QsnapSnapshot *),
       QsnapSnapshot *snapshot)
 {
   News *news = g_new0 (News, 1);
@@ -86,7 +87,7 @@ tell (QsnapOperation *operation, void (*func) (QsnapOperation *, QsnapSnapshot *
   if (operation->queue != NULL)
     g_async_queue_push (operation->queue, news);
   else
-    qsnap_session_post (operation->session, deliver_posted, news, (GDestroyNotify) news_free);
+    qsnap_session_post (operation->session, deliver_posted, news, (GDestroyNotify)news_free);
 }
 
 static void
@@ -184,8 +185,8 @@ operation_thread (gpointer data)
 {
   QsnapOperation *operation = data;
 
-  operation->result = operation->func (operation, operation->data, operation->cancellable,
-                                       &operation->error);
+  operation->result =
+      operation->func (operation, operation->data, operation->cancellable, &operation->error);
   tell (operation, tell_end, NULL);
   operation_unref (operation);
 
@@ -193,7 +194,9 @@ operation_thread (gpointer data)
 }
 
 static QsnapOperation *
-operation_new (QsnapSession *session, QsnapOperationFunc func, gpointer data,
+operation_new (QsnapSession *session,
+               QsnapOperationFunc func,
+               gpointer data,
                GCancellable *cancellable)
 {
   QsnapOperation *operation = g_new0 (QsnapOperation, 1);
@@ -215,8 +218,11 @@ start_thread (QsnapOperation *operation)
 }
 
 void
-qsnap_operation_start (QsnapSession *session, const char *name, QsnapOperationFunc func,
-                       GTask *task, GDestroyNotify free_result)
+qsnap_operation_start (QsnapSession *session,
+                       const char *name,
+                       QsnapOperationFunc func,
+                       GTask *task,
+                       GDestroyNotify free_result)
 {
   g_autoptr (GError) error = NULL;
   QsnapOperation *operation;
@@ -228,8 +234,8 @@ qsnap_operation_start (QsnapSession *session, const char *name, QsnapOperationFu
       return;
     }
 
-  operation = operation_new (session, func, g_task_get_task_data (task),
-                             g_task_get_cancellable (task));
+  operation =
+      operation_new (session, func, g_task_get_task_data (task), g_task_get_cancellable (task));
   operation->task = task;
   operation->free_result = free_result;
   /* A capture that was sealed is a success, even if it is cancelled before the callback runs. */
@@ -239,8 +245,12 @@ qsnap_operation_start (QsnapSession *session, const char *name, QsnapOperationFu
 }
 
 gpointer
-qsnap_operation_run (QsnapSession *session, const char *name, QsnapOperationFunc func,
-                     gpointer data, GCancellable *cancellable, GError **error)
+qsnap_operation_run (QsnapSession *session,
+                     const char *name,
+                     QsnapOperationFunc func,
+                     gpointer data,
+                     GCancellable *cancellable,
+                     GError **error)
 {
   QsnapOperation *operation;
   gpointer result;

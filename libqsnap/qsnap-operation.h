@@ -14,16 +14,25 @@ G_BEGIN_DECLS
 typedef struct _QsnapOperation QsnapOperation;
 
 /* Runs in the operation's thread; the result (transfer full) is NULL on error. */
-typedef gpointer (*QsnapOperationFunc) (QsnapOperation *operation, gpointer data,
-                                        GCancellable *cancellable, GError **error);
+typedef gpointer (*QsnapOperationFunc) (QsnapOperation *operation,
+                                        gpointer data,
+                                        GCancellable *cancellable,
+                                        GError **error);
 
 /* Waits, emitting what comes, until the job is done. @data is not freed. */
-gpointer qsnap_operation_run (QsnapSession *session, const char *name, QsnapOperationFunc func,
-                              gpointer data, GCancellable *cancellable, GError **error);
+gpointer qsnap_operation_run (QsnapSession *session,
+                              const char *name,
+                              QsnapOperationFunc func,
+                              gpointer data,
+                              GCancellable *cancellable,
+                              GError **error);
 
 /* Returns into @task (transfer full), from the session's main context; @data is the task's. */
-void qsnap_operation_start (QsnapSession *session, const char *name, QsnapOperationFunc func,
-                            GTask *task, GDestroyNotify free_result);
+void qsnap_operation_start (QsnapSession *session,
+                            const char *name,
+                            QsnapOperationFunc func,
+                            GTask *task,
+                            GDestroyNotify free_result);
 
 /* For the job. */
 QsnapSession *qsnap_operation_get_session (QsnapOperation *operation);

@@ -10,7 +10,7 @@
 static char *
 proc_path (QsnapProcess *process, const char *name)
 {
-  return g_strdup_printf ("/proc/%d/%s", (int) process->pid, name);
+  return g_strdup_printf ("/proc/%d/%s", (int)process->pid, name);
 }
 
 static GPid
@@ -130,7 +130,8 @@ qsnap_process_resident_bytes (QsnapProcess *process)
   if (process->pid == 0 || !g_file_get_contents (path, &status, NULL, NULL))
     return -1;
 
-  return (status_field_kib (status, "\nRssAnon:") + status_field_kib (status, "\nRssShmem:")) * 1024;
+  return (status_field_kib (status, "\nRssAnon:") + status_field_kib (status, "\nRssShmem:")) *
+         1024;
 }
 
 /* QEMU takes -option and --option alike. */
@@ -184,10 +185,9 @@ qsnap_process_threads (QsnapProcess *process)
 static gboolean
 thread_sleeps (QsnapProcess *process, const char *thread)
 {
-  g_autofree char *stat_path
-      = g_strdup_printf ("/proc/%d/task/%s/stat", (int) process->pid, thread);
-  g_autofree char *wchan_path
-      = g_strdup_printf ("/proc/%d/task/%s/wchan", (int) process->pid, thread);
+  g_autofree char *stat_path = g_strdup_printf ("/proc/%d/task/%s/stat", (int)process->pid, thread);
+  g_autofree char *wchan_path =
+      g_strdup_printf ("/proc/%d/task/%s/wchan", (int)process->pid, thread);
   g_autofree char *text = NULL;
   g_autofree char *wchan = NULL;
   const char *state;

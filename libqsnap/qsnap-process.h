@@ -8,8 +8,8 @@
 G_BEGIN_DECLS
 
 /* What /proc tells of the QEMU process at the other end of a unix socket. All of it is a help, none
- * is needed: a QEMU of another user, or in another container, cannot be looked at, and the functions
- * then say so by their "unknown" value. */
+ * is needed: a QEMU of another user, or in another container, cannot be looked at, and the
+ * functions then say so by their "unknown" value. */
 
 typedef struct
 {

@@ -92,8 +92,8 @@ qsnap_report_class_init (QsnapReportClass *klass)
    *
    * Since: 1.0
    */
-  props[PROP_OK] = g_param_spec_boolean ("ok", NULL, NULL, FALSE,
-                                         G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+  props[PROP_OK] =
+      g_param_spec_boolean ("ok", NULL, NULL, FALSE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
   /**
    * QsnapReport:problems:
    *
@@ -156,7 +156,7 @@ qsnap_report_add_problem (QsnapReport *self, QsnapError code, const char *format
   va_list values;
 
   va_start (values, format);
-  qsnap_report_take_problem (self, g_error_new_valist (QSNAP_ERROR, (int) code, format, values));
+  qsnap_report_take_problem (self, g_error_new_valist (QSNAP_ERROR, (int)code, format, values));
   va_end (values);
 }
 

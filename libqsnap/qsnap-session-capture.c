@@ -19,9 +19,9 @@
  * @cancellable: (nullable): a #GCancellable
  * @error: return location for an error
  *
- * Finds out whether an instant snapshot of the guest can be taken now, with every reason against it.
- * The guest is not stopped and nothing is created. One thing can only be found out by trying: the
- * migration capability is switched on and, with the same write, off again.
+ * Finds out whether an instant snapshot of the guest can be taken now, with every reason against
+ * it. The guest is not stopped and nothing is created. One thing can only be found out by trying:
+ * the migration capability is switched on and, with the same write, off again.
  *
  * Errors: those of QMP; a guest that cannot be captured is no error, but in the report.
  *
@@ -30,7 +30,9 @@
  * Since: 1.0
  */
 QsnapReport *
-qsnap_session_check (QsnapSession *self, QsnapSnapshotOptions *options, GCancellable *cancellable,
+qsnap_session_check (QsnapSession *self,
+                     QsnapSnapshotOptions *options,
+                     GCancellable *cancellable,
                      GError **error)
 {
   g_autoptr (QsnapQmpClient) client = NULL;
@@ -79,8 +81,10 @@ check_thread (GTask *task, gpointer source, gpointer options, GCancellable *canc
  * Since: 1.0
  */
 void
-qsnap_session_check_async (QsnapSession *self, QsnapSnapshotOptions *options,
-                           GCancellable *cancellable, GAsyncReadyCallback callback,
+qsnap_session_check_async (QsnapSession *self,
+                           QsnapSnapshotOptions *options,
+                           GCancellable *cancellable,
+                           GAsyncReadyCallback callback,
                            gpointer user_data)
 {
   g_autoptr (GTask) task = NULL;
@@ -123,16 +127,15 @@ qsnap_session_check_finish (QsnapSession *self, GAsyncResult *result, GError **e
 static QsnapSnapshotOptions *
 copy_options (QsnapSnapshotOptions *options)
 {
-  return g_object_new (
-      QSNAP_TYPE_SNAPSHOT_OPTIONS, "directory", qsnap_snapshot_options_get_directory (options),
-      "name", qsnap_snapshot_options_get_name (options), "overlay-directory",
-      qsnap_snapshot_options_get_overlay_directory (options), "allow-managed",
-      qsnap_snapshot_options_get_allow_managed (options), NULL);
+  return g_object_new (QSNAP_TYPE_SNAPSHOT_OPTIONS, "directory",
+                       qsnap_snapshot_options_get_directory (options), "name",
+                       qsnap_snapshot_options_get_name (options), "overlay-directory",
+                       qsnap_snapshot_options_get_overlay_directory (options), "allow-managed",
+                       qsnap_snapshot_options_get_allow_managed (options), NULL);
 }
 
 static gpointer
-capture_job (QsnapOperation *operation, gpointer options, GCancellable *cancellable,
-             GError **error)
+capture_job (QsnapOperation *operation, gpointer options, GCancellable *cancellable, GError **error)
 {
   return qsnap_capture_run (operation, options, cancellable, error);
 }
@@ -153,10 +156,11 @@ capture_job (QsnapOperation *operation, gpointer options, GCancellable *cancella
  *
  * If it fails or is cancelled, everything is undone before this returns: the guest runs if it ran
  * before, on the images that it had. Neither signal comes after an error. On QEMU 7.2 a stream of
- * memory that has begun has to be read to its end, so undoing it takes as long as saving would have.
+ * memory that has begun has to be read to its end, so undoing it takes as long as saving would
+ * have.
  *
- * Errors: %QSNAP_ERROR_UNSUPPORTED, %QSNAP_ERROR_BLOCKED or %QSNAP_ERROR_EXISTS with every reason if
- * the guest cannot be captured; %QSNAP_ERROR_BUSY if an operation, a migration or a block job is
+ * Errors: %QSNAP_ERROR_UNSUPPORTED, %QSNAP_ERROR_BLOCKED or %QSNAP_ERROR_EXISTS with every reason
+ * if the guest cannot be captured; %QSNAP_ERROR_BUSY if an operation, a migration or a block job is
  * under way; %QSNAP_ERROR_INTERFERED if another client resumed the guest in the pause;
  * %QSNAP_ERROR_TIMED_OUT, %QSNAP_ERROR_CLOSED; %QSNAP_QMP_ERROR; %QSNAP_ERROR_ROLLBACK_FAILED with
  * what is left if undoing failed too; those of #GIOErrorEnum, %G_IO_ERROR_CANCELLED among them.
@@ -166,8 +170,10 @@ capture_job (QsnapOperation *operation, gpointer options, GCancellable *cancella
  * Since: 1.0
  */
 QsnapSnapshot *
-qsnap_session_instant_snapshot (QsnapSession *self, QsnapSnapshotOptions *options,
-                                GCancellable *cancellable, GError **error)
+qsnap_session_instant_snapshot (QsnapSession *self,
+                                QsnapSnapshotOptions *options,
+                                GCancellable *cancellable,
+                                GError **error)
 {
   g_autoptr (QsnapSnapshotOptions) copy = NULL;
 
@@ -193,8 +199,10 @@ qsnap_session_instant_snapshot (QsnapSession *self, QsnapSnapshotOptions *option
  * Since: 1.0
  */
 void
-qsnap_session_instant_snapshot_async (QsnapSession *self, QsnapSnapshotOptions *options,
-                                      GCancellable *cancellable, GAsyncReadyCallback callback,
+qsnap_session_instant_snapshot_async (QsnapSession *self,
+                                      QsnapSnapshotOptions *options,
+                                      GCancellable *cancellable,
+                                      GAsyncReadyCallback callback,
                                       gpointer user_data)
 {
   GTask *task;

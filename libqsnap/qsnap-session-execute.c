@@ -20,16 +20,20 @@
  * was sent.
  *
  * Errors: %QSNAP_QMP_ERROR with QEMU's text word for word, %QSNAP_ERROR_TIMED_OUT after
- * #QsnapSession:timeout, %QSNAP_ERROR_CLOSED, %QSNAP_ERROR_UNSUPPORTED for descriptors over anything
- * but a unix socket, %G_IO_ERROR_CANCELLED.
+ * #QsnapSession:timeout, %QSNAP_ERROR_CLOSED, %QSNAP_ERROR_UNSUPPORTED for descriptors over
+ * anything but a unix socket, %G_IO_ERROR_CANCELLED.
  *
  * Returns: (transfer full): what the command returned; free with json_node_unref()
  *
  * Since: 1.0
  */
 JsonNode *
-qsnap_session_execute (QsnapSession *self, const char *command, JsonNode *arguments,
-                       GUnixFDList *fds, GCancellable *cancellable, GError **error)
+qsnap_session_execute (QsnapSession *self,
+                       const char *command,
+                       JsonNode *arguments,
+                       GUnixFDList *fds,
+                       GCancellable *cancellable,
+                       GError **error)
 {
   g_autoptr (QsnapQmpClient) client = NULL;
   g_autoptr (JsonNode) reply = NULL;
@@ -43,9 +47,9 @@ qsnap_session_execute (QsnapSession *self, const char *command, JsonNode *argume
   if (client == NULL)
     return NULL;
 
-  reply = qsnap_qmp_client_call (client, command,
-                                 arguments != NULL ? json_node_copy (arguments) : NULL, fds,
-                                 qsnap_session_get_timeout (self), cancellable, error);
+  reply =
+      qsnap_qmp_client_call (client, command, arguments != NULL ? json_node_copy (arguments) : NULL,
+                             fds, qsnap_session_get_timeout (self), cancellable, error);
 
   /* A copy: what the parser made is immutable, and shared with its message. */
   return reply != NULL ? json_node_copy (reply) : NULL;
@@ -129,8 +133,7 @@ async_call_reply (JsonNode *reply, const GError *error, gpointer user_data)
   if (async_call_end (call))
     {
       if (reply != NULL)
-        g_task_return_pointer (call->task, json_node_copy (reply),
-                               (GDestroyNotify) json_node_unref);
+        g_task_return_pointer (call->task, json_node_copy (reply), (GDestroyNotify)json_node_unref);
       else
         g_task_return_error (call->task, g_error_copy (error));
     }
@@ -190,9 +193,8 @@ async_call_start (gpointer data)
   AsyncCall *call = data;
   GCancellable *cancellable = g_task_get_cancellable (call->task);
 
-  call->id = qsnap_qmp_client_send (call->client, call->command,
-                                    g_steal_pointer (&call->arguments), call->fds,
-                                    async_call_reply, async_call_ref (call));
+  call->id = qsnap_qmp_client_send (call->client, call->command, g_steal_pointer (&call->arguments),
+                                    call->fds, async_call_reply, async_call_ref (call));
 
   if (call->timeout_ms > 0)
     {
@@ -223,9 +225,13 @@ async_call_start (gpointer data)
  * Since: 1.0
  */
 void
-qsnap_session_execute_async (QsnapSession *self, const char *command, JsonNode *arguments,
-                             GUnixFDList *fds, GCancellable *cancellable,
-                             GAsyncReadyCallback callback, gpointer user_data)
+qsnap_session_execute_async (QsnapSession *self,
+                             const char *command,
+                             JsonNode *arguments,
+                             GUnixFDList *fds,
+                             GCancellable *cancellable,
+                             GAsyncReadyCallback callback,
+                             gpointer user_data)
 {
   g_autoptr (GTask) task = NULL;
   g_autoptr (QsnapQmpClient) client = NULL;

@@ -17,7 +17,9 @@ void qsnap_session_set_watch (QsnapSession *session, QsnapWatch *watch);
 
 /* Runs @func (session, data) in the session's main context, in the order of the calls. */
 typedef void (*QsnapSessionFunc) (QsnapSession *session, gpointer data);
-void qsnap_session_post (QsnapSession *session, QsnapSessionFunc func, gpointer data,
+void qsnap_session_post (QsnapSession *session,
+                         QsnapSessionFunc func,
+                         gpointer data,
                          GDestroyNotify destroy);
 
 /* One operation at a time: QSNAP_ERROR_BUSY. */

@@ -29,9 +29,10 @@
  *
  * Any thread may call any method. Signals are emitted in the main context that was the
  * thread-default one when the session was made, so that has to be iterated. There is one exception:
- * what belongs to an operation that was started by a synchronous call (`notify` of #QsnapSession:phase
- * and the progress, #QsnapSession::point-in-time-reached, #QsnapSession::memory-complete) is emitted
- * inside that call, from the calling thread, at its time; no main context is iterated.
+ * what belongs to an operation that was started by a synchronous call (`notify` of
+ * #QsnapSession:phase and the progress, #QsnapSession::point-in-time-reached,
+ * #QsnapSession::memory-complete) is emitted inside that call, from the calling thread, at its
+ * time; no main context is iterated.
  *
  * The callback of an asynchronous method comes in the main context that was the thread-default one
  * when the method was called. That of an operation comes after the operation's signals.
@@ -136,7 +137,9 @@ post_dispatch (gpointer data)
 }
 
 void
-qsnap_session_post (QsnapSession *self, QsnapSessionFunc func, gpointer data,
+qsnap_session_post (QsnapSession *self,
+                    QsnapSessionFunc func,
+                    gpointer data,
                     GDestroyNotify destroy)
 {
   g_autoptr (GSource) source = g_idle_source_new ();
@@ -148,7 +151,7 @@ qsnap_session_post (QsnapSession *self, QsnapSessionFunc func, gpointer data,
   post->destroy = destroy;
   /* Sources of one priority are dispatched in the order in which they were attached. */
   g_source_set_priority (source, G_PRIORITY_DEFAULT);
-  g_source_set_callback (source, post_dispatch, post, (GDestroyNotify) post_free);
+  g_source_set_callback (source, post_dispatch, post, (GDestroyNotify)post_free);
   g_source_set_static_name (source, "qsnap-session");
   g_source_attach (source, self->context);
 }
@@ -242,7 +245,7 @@ queue_event (QsnapSession *self, const char *name, JsonNode *data, gint64 time)
   event->name = g_strdup (name);
   event->data = data != NULL ? json_node_copy (data) : NULL;
   event->time = time;
-  qsnap_session_post (self, emit_event, event, (GDestroyNotify) event_free);
+  qsnap_session_post (self, emit_event, event, (GDestroyNotify)event_free);
 }
 
 static void
@@ -274,10 +277,10 @@ client_closed (const GError *error, gpointer user_data)
 {
   SessionLink *link = user_data;
   g_autoptr (QsnapSession) self = g_weak_ref_get (&link->session);
-  g_autoptr (GError) closed
-      = error != NULL ? g_error_copy (error)
-                      : g_error_new_literal (QSNAP_ERROR, QSNAP_ERROR_CLOSED,
-                                             "the session was closed by the application");
+  g_autoptr (GError) closed =
+      error != NULL ? g_error_copy (error)
+                    : g_error_new_literal (QSNAP_ERROR, QSNAP_ERROR_CLOSED,
+                                           "the session was closed by the application");
   gboolean was_open;
 
   if (self == NULL)
@@ -292,7 +295,7 @@ client_closed (const GError *error, gpointer user_data)
 
   if (was_open)
     qsnap_session_post (self, emit_closed, error != NULL ? g_error_copy (error) : NULL,
-                        error != NULL ? (GDestroyNotify) g_error_free : NULL);
+                        error != NULL ? (GDestroyNotify)g_error_free : NULL);
 }
 
 static const QsnapQmpHandlers client_handlers = { client_event, client_closed };
@@ -389,8 +392,7 @@ static void
 install_connection_properties (void)
 {
   const GParamFlags read = G_PARAM_READABLE | G_PARAM_STATIC_STRINGS;
-  const GParamFlags construct
-      = G_PARAM_WRITABLE | G_PARAM_CONSTRUCT_ONLY | G_PARAM_STATIC_STRINGS;
+  const GParamFlags construct = G_PARAM_WRITABLE | G_PARAM_CONSTRUCT_ONLY | G_PARAM_STATIC_STRINGS;
 
   /**
    * QsnapSession:address:
@@ -400,8 +402,8 @@ install_connection_properties (void)
    *
    * Since: 1.0
    */
-  props[PROP_ADDRESS]
-      = g_param_spec_string ("address", NULL, NULL, NULL, G_PARAM_READABLE | construct);
+  props[PROP_ADDRESS] =
+      g_param_spec_string ("address", NULL, NULL, NULL, G_PARAM_READABLE | construct);
   /**
    * QsnapSession:stream:
    *
@@ -434,9 +436,9 @@ install_connection_properties (void)
    *
    * Since: 1.0
    */
-  props[PROP_TIMEOUT] = g_param_spec_uint (
-      "timeout", NULL, NULL, 0, G_MAXINT, DEFAULT_TIMEOUT_MS,
-      G_PARAM_READWRITE | G_PARAM_EXPLICIT_NOTIFY | G_PARAM_STATIC_STRINGS);
+  props[PROP_TIMEOUT] =
+      g_param_spec_uint ("timeout", NULL, NULL, 0, G_MAXINT, DEFAULT_TIMEOUT_MS,
+                         G_PARAM_READWRITE | G_PARAM_EXPLICIT_NOTIFY | G_PARAM_STATIC_STRINGS);
   /**
    * QsnapSession:events-lost:
    *
@@ -445,8 +447,8 @@ install_connection_properties (void)
    *
    * Since: 1.0
    */
-  props[PROP_EVENTS_LOST]
-      = g_param_spec_uint64 ("events-lost", NULL, NULL, 0, G_MAXUINT64, 0, read);
+  props[PROP_EVENTS_LOST] =
+      g_param_spec_uint64 ("events-lost", NULL, NULL, 0, G_MAXUINT64, 0, read);
 }
 
 static void
@@ -470,8 +472,8 @@ install_operation_properties (void)
    *
    * Since: 1.0
    */
-  props[PROP_PHASE]
-      = g_param_spec_enum ("phase", NULL, NULL, QSNAP_TYPE_PHASE, QSNAP_PHASE_IDLE, read);
+  props[PROP_PHASE] =
+      g_param_spec_enum ("phase", NULL, NULL, QSNAP_TYPE_PHASE, QSNAP_PHASE_IDLE, read);
   /**
    * QsnapSession:bytes-done:
    *
@@ -480,8 +482,7 @@ install_operation_properties (void)
    *
    * Since: 1.0
    */
-  props[PROP_BYTES_DONE]
-      = g_param_spec_uint64 ("bytes-done", NULL, NULL, 0, G_MAXUINT64, 0, read);
+  props[PROP_BYTES_DONE] = g_param_spec_uint64 ("bytes-done", NULL, NULL, 0, G_MAXUINT64, 0, read);
   /**
    * QsnapSession:bytes-total:
    *
@@ -489,8 +490,8 @@ install_operation_properties (void)
    *
    * Since: 1.0
    */
-  props[PROP_BYTES_TOTAL]
-      = g_param_spec_uint64 ("bytes-total", NULL, NULL, 0, G_MAXUINT64, 0, read);
+  props[PROP_BYTES_TOTAL] =
+      g_param_spec_uint64 ("bytes-total", NULL, NULL, 0, G_MAXUINT64, 0, read);
 }
 
 static void
@@ -511,9 +512,9 @@ install_operation_signals (GType type)
    *
    * Since: 1.0
    */
-  signals[SIGNAL_POINT_IN_TIME_REACHED]
-      = g_signal_new ("point-in-time-reached", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
-                      G_TYPE_NONE, 1, QSNAP_TYPE_SNAPSHOT);
+  signals[SIGNAL_POINT_IN_TIME_REACHED] =
+      g_signal_new ("point-in-time-reached", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                    G_TYPE_NONE, 1, QSNAP_TYPE_SNAPSHOT);
   /**
    * QsnapSession::memory-complete:
    * @self: the session
@@ -523,9 +524,9 @@ install_operation_signals (GType type)
    *
    * Since: 1.0
    */
-  signals[SIGNAL_MEMORY_COMPLETE]
-      = g_signal_new ("memory-complete", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE,
-                      1, QSNAP_TYPE_SNAPSHOT);
+  signals[SIGNAL_MEMORY_COMPLETE] =
+      g_signal_new ("memory-complete", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
+                    QSNAP_TYPE_SNAPSHOT);
 }
 
 static void
@@ -543,9 +544,9 @@ install_connection_signals (GType type)
    *
    * Since: 1.0
    */
-  signals[SIGNAL_EVENT] = g_signal_new ("event", type, G_SIGNAL_RUN_LAST | G_SIGNAL_DETAILED, 0,
-                                        NULL, NULL, NULL, G_TYPE_NONE, 3, G_TYPE_STRING,
-                                        JSON_TYPE_NODE, G_TYPE_INT64);
+  signals[SIGNAL_EVENT] =
+      g_signal_new ("event", type, G_SIGNAL_RUN_LAST | G_SIGNAL_DETAILED, 0, NULL, NULL, NULL,
+                    G_TYPE_NONE, 3, G_TYPE_STRING, JSON_TYPE_NODE, G_TYPE_INT64);
   /**
    * QsnapSession::closed:
    * @self: the session
@@ -790,9 +791,9 @@ version_of_greeting (JsonNode *greeting)
   JsonObject *version = qsnap_json_get_object (json_node_get_object (greeting), "version");
   JsonObject *qemu = qsnap_json_get_object (version, "qemu");
 
-  return g_strdup_printf ("%d.%d.%d", (int) qsnap_json_get_int (qemu, "major", 0),
-                          (int) qsnap_json_get_int (qemu, "minor", 0),
-                          (int) qsnap_json_get_int (qemu, "micro", 0));
+  return g_strdup_printf ("%d.%d.%d", (int)qsnap_json_get_int (qemu, "major", 0),
+                          (int)qsnap_json_get_int (qemu, "minor", 0),
+                          (int)qsnap_json_get_int (qemu, "micro", 0));
 }
 
 /* Takes @stream, @client and @greeting, all NULL where opening failed. A stream that was given has
@@ -837,8 +838,8 @@ emit_opened (QsnapSession *self, gpointer data)
  *
  * Errors: %G_IO_ERROR_INVALID_ARGUMENT for an address that is none; those of #GIOErrorEnum with the
  * address in the message where nothing can be reached there; %QSNAP_ERROR_PROTOCOL for a peer that
- * does not speak QMP; %QSNAP_ERROR_TIMED_OUT where no greeting comes, as another client may hold the
- * monitor; %QSNAP_ERROR_BUSY if it is open.
+ * does not speak QMP; %QSNAP_ERROR_TIMED_OUT where no greeting comes, as another client may hold
+ * the monitor; %QSNAP_ERROR_BUSY if it is open.
  *
  * Returns: %TRUE if the session is open
  *
@@ -917,8 +918,10 @@ open_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancella
  * Since: 1.0
  */
 void
-qsnap_session_open_async (QsnapSession *self, GCancellable *cancellable,
-                          GAsyncReadyCallback callback, gpointer user_data)
+qsnap_session_open_async (QsnapSession *self,
+                          GCancellable *cancellable,
+                          GAsyncReadyCallback callback,
+                          gpointer user_data)
 {
   g_autoptr (GTask) task = NULL;
 

@@ -4,8 +4,8 @@
 
 #include "qsnap/qsnap.h"
 
-/* The asynchronous twins of what QsnapSnapshot does: each runs its synchronous one in a thread, with
- * the caller's cancellable. */
+/* The asynchronous twins of what QsnapSnapshot does: each runs its synchronous one in a thread,
+ * with the caller's cancellable. */
 
 static void
 load_thread (GTask *task, gpointer source, gpointer directory, GCancellable *cancellable)
@@ -31,8 +31,10 @@ load_thread (GTask *task, gpointer source, gpointer directory, GCancellable *can
  * Since: 1.0
  */
 void
-qsnap_snapshot_load_async (GFile *directory, GCancellable *cancellable,
-                           GAsyncReadyCallback callback, gpointer user_data)
+qsnap_snapshot_load_async (GFile *directory,
+                           GCancellable *cancellable,
+                           GAsyncReadyCallback callback,
+                           gpointer user_data)
 {
   g_autoptr (GTask) task = NULL;
 
@@ -88,7 +90,9 @@ list_thread (GTask *task, gpointer source, gpointer parent, GCancellable *cancel
  * Since: 1.0
  */
 void
-qsnap_snapshot_list_async (GFile *parent, GCancellable *cancellable, GAsyncReadyCallback callback,
+qsnap_snapshot_list_async (GFile *parent,
+                           GCancellable *cancellable,
+                           GAsyncReadyCallback callback,
                            gpointer user_data)
 {
   g_autoptr (GTask) task = NULL;
@@ -144,8 +148,10 @@ verify_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancel
  * Since: 1.0
  */
 void
-qsnap_snapshot_verify_async (QsnapSnapshot *self, GCancellable *cancellable,
-                             GAsyncReadyCallback callback, gpointer user_data)
+qsnap_snapshot_verify_async (QsnapSnapshot *self,
+                             GCancellable *cancellable,
+                             GAsyncReadyCallback callback,
+                             gpointer user_data)
 {
   g_autoptr (GTask) task = NULL;
 
@@ -202,8 +208,11 @@ export_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancel
  * Since: 1.0
  */
 void
-qsnap_snapshot_export_stream_async (QsnapSnapshot *self, int fd, GCancellable *cancellable,
-                                    GAsyncReadyCallback callback, gpointer user_data)
+qsnap_snapshot_export_stream_async (QsnapSnapshot *self,
+                                    int fd,
+                                    GCancellable *cancellable,
+                                    GAsyncReadyCallback callback,
+                                    gpointer user_data)
 {
   g_autoptr (GTask) task = NULL;
 

@@ -83,7 +83,9 @@ qsnap_snapshot_options_get_property (GObject *object, guint id, GValue *value, G
 }
 
 static void
-qsnap_snapshot_options_set_property (GObject *object, guint id, const GValue *value,
+qsnap_snapshot_options_set_property (GObject *object,
+                                     guint id,
+                                     const GValue *value,
                                      GParamSpec *pspec)
 {
   QsnapSnapshotOptions *self = QSNAP_SNAPSHOT_OPTIONS (object);
@@ -111,8 +113,7 @@ static void
 qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
 {
   GObjectClass *object_class = G_OBJECT_CLASS (klass);
-  const GParamFlags flags
-      = G_PARAM_READWRITE | G_PARAM_EXPLICIT_NOTIFY | G_PARAM_STATIC_STRINGS;
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_EXPLICIT_NOTIFY | G_PARAM_STATIC_STRINGS;
 
   object_class->finalize = qsnap_snapshot_options_finalize;
   object_class->get_property = qsnap_snapshot_options_get_property;
@@ -145,8 +146,8 @@ qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
    *
    * Since: 1.0
    */
-  props[PROP_OVERLAY_DIRECTORY]
-      = g_param_spec_object ("overlay-directory", NULL, NULL, G_TYPE_FILE, flags);
+  props[PROP_OVERLAY_DIRECTORY] =
+      g_param_spec_object ("overlay-directory", NULL, NULL, G_TYPE_FILE, flags);
   /**
    * QsnapSnapshotOptions:allow-managed:
    *

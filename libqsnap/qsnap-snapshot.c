@@ -320,8 +320,8 @@ install_manifest_properties (GParamFlags flags)
    *
    * Since: 1.0
    */
-  props[PROP_MEMORY_SIZE]
-      = g_param_spec_uint64 ("memory-size", NULL, NULL, 0, G_MAXUINT64, 0, flags);
+  props[PROP_MEMORY_SIZE] =
+      g_param_spec_uint64 ("memory-size", NULL, NULL, 0, G_MAXUINT64, 0, flags);
   /**
    * QsnapSnapshot:data-size:
    *
@@ -330,8 +330,7 @@ install_manifest_properties (GParamFlags flags)
    *
    * Since: 1.0
    */
-  props[PROP_DATA_SIZE]
-      = g_param_spec_uint64 ("data-size", NULL, NULL, 0, G_MAXUINT64, 0, flags);
+  props[PROP_DATA_SIZE] = g_param_spec_uint64 ("data-size", NULL, NULL, 0, G_MAXUINT64, 0, flags);
   /**
    * QsnapSnapshot:pause-us:
    *
@@ -340,8 +339,7 @@ install_manifest_properties (GParamFlags flags)
    *
    * Since: 1.0
    */
-  props[PROP_PAUSE_US]
-      = g_param_spec_int64 ("pause-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  props[PROP_PAUSE_US] = g_param_spec_int64 ("pause-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
   /**
    * QsnapSnapshot:stop-us:
    *
@@ -350,8 +348,7 @@ install_manifest_properties (GParamFlags flags)
    *
    * Since: 1.0
    */
-  props[PROP_STOP_US]
-      = g_param_spec_int64 ("stop-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  props[PROP_STOP_US] = g_param_spec_int64 ("stop-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
   /**
    * QsnapSnapshot:disks-us:
    *
@@ -360,8 +357,7 @@ install_manifest_properties (GParamFlags flags)
    *
    * Since: 1.0
    */
-  props[PROP_DISKS_US]
-      = g_param_spec_int64 ("disks-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  props[PROP_DISKS_US] = g_param_spec_int64 ("disks-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
   /**
    * QsnapSnapshot:memory-us:
    *
@@ -370,8 +366,7 @@ install_manifest_properties (GParamFlags flags)
    *
    * Since: 1.0
    */
-  props[PROP_MEMORY_US]
-      = g_param_spec_int64 ("memory-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  props[PROP_MEMORY_US] = g_param_spec_int64 ("memory-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
   /**
    * QsnapSnapshot:resume-us:
    *
@@ -380,8 +375,7 @@ install_manifest_properties (GParamFlags flags)
    *
    * Since: 1.0
    */
-  props[PROP_RESUME_US]
-      = g_param_spec_int64 ("resume-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  props[PROP_RESUME_US] = g_param_spec_int64 ("resume-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
   /**
    * QsnapSnapshot:save-us:
    *
@@ -390,8 +384,7 @@ install_manifest_properties (GParamFlags flags)
    *
    * Since: 1.0
    */
-  props[PROP_SAVE_US]
-      = g_param_spec_int64 ("save-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
+  props[PROP_SAVE_US] = g_param_spec_int64 ("save-us", NULL, NULL, -1, G_MAXINT64, -1, flags);
 }
 
 static void
@@ -539,8 +532,8 @@ qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error
 static gint
 compare_times (gconstpointer a, gconstpointer b, gpointer user_data)
 {
-  g_autoptr (GDateTime) time_a = qsnap_snapshot_dup_time ((QsnapSnapshot *) a);
-  g_autoptr (GDateTime) time_b = qsnap_snapshot_dup_time ((QsnapSnapshot *) b);
+  g_autoptr (GDateTime) time_a = qsnap_snapshot_dup_time ((QsnapSnapshot *)a);
+  g_autoptr (GDateTime) time_b = qsnap_snapshot_dup_time ((QsnapSnapshot *)b);
 
   return g_date_time_compare (time_a, time_b);
 }
@@ -628,12 +621,18 @@ verify_bases (JsonObject *manifest, GError **error)
   return TRUE;
 }
 
-typedef gboolean (*ImageFunc) (QsnapImage *image, int fd, GCancellable *cancellable,
+typedef gboolean (*ImageFunc) (QsnapImage *image,
+                               int fd,
+                               GCancellable *cancellable,
                                GError **error);
 
 static gboolean
-with_image (QsnapSnapshot *self, JsonObject *manifest, ImageFunc func, int fd,
-            GCancellable *cancellable, GError **error)
+with_image (QsnapSnapshot *self,
+            JsonObject *manifest,
+            ImageFunc func,
+            int fd,
+            GCancellable *cancellable,
+            GError **error)
 {
   g_autoptr (QsnapImage) image = NULL;
   int dir_fd = open_directory (self->directory, error);
@@ -663,11 +662,11 @@ verify_image (QsnapImage *image, int fd, GCancellable *cancellable, GError **err
  * @cancellable: (nullable): a #GCancellable
  * @error: return location for an error
  *
- * Reads the whole snapshot and compares every checksum, and looks whether the bases of the disks are
- * there and have not been written since. This takes as long as reading the memory image does.
+ * Reads the whole snapshot and compares every checksum, and looks whether the bases of the disks
+ * are there and have not been written since. This takes as long as reading the memory image does.
  *
- * Errors: %QSNAP_ERROR_CORRUPT, whose message names the file and the place, %QSNAP_ERROR_BUSY before
- * the snapshot is sealed, and those of #GIOErrorEnum.
+ * Errors: %QSNAP_ERROR_CORRUPT, whose message names the file and the place, %QSNAP_ERROR_BUSY
+ * before the snapshot is sealed, and those of #GIOErrorEnum.
  *
  * Returns: %TRUE if the snapshot is intact
  *
@@ -685,8 +684,8 @@ qsnap_snapshot_verify (QsnapSnapshot *self, GCancellable *cancellable, GError **
 
   manifest = ref_manifest (self);
 
-  return verify_bases (manifest, error)
-         && with_image (self, manifest, verify_image, -1, cancellable, error);
+  return verify_bases (manifest, error) &&
+         with_image (self, manifest, verify_image, -1, cancellable, error);
 }
 
 static gboolean
@@ -713,7 +712,9 @@ export_image (QsnapImage *image, int fd, GCancellable *cancellable, GError **err
  * Since: 1.0
  */
 gboolean
-qsnap_snapshot_export_stream (QsnapSnapshot *self, int fd, GCancellable *cancellable,
+qsnap_snapshot_export_stream (QsnapSnapshot *self,
+                              int fd,
+                              GCancellable *cancellable,
                               GError **error)
 {
   g_autoptr (JsonObject) manifest = NULL;
@@ -975,7 +976,7 @@ qsnap_snapshot_get_memory_size (QsnapSnapshot *self)
 {
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), 0);
 
-  return (guint64) get_int (self, "guest", "memory-size", 0);
+  return (guint64)get_int (self, "guest", "memory-size", 0);
 }
 
 /**
@@ -994,7 +995,7 @@ qsnap_snapshot_get_data_size (QsnapSnapshot *self)
 {
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), 0);
 
-  return (guint64) get_int (self, "guest", "data-size", 0);
+  return (guint64)get_int (self, "guest", "data-size", 0);
 }
 
 /**

@@ -37,8 +37,8 @@ qsnap_undo_free (QsnapUndo *undo)
 }
 
 void
-qsnap_undo_push (QsnapUndo *undo, const char *step, gconstpointer group, QsnapUndoFunc func,
-                 gpointer data)
+qsnap_undo_push (
+    QsnapUndo *undo, const char *step, gconstpointer group, QsnapUndoFunc func, gpointer data)
 {
   UndoEntry entry = { step, group, func, data };
 
@@ -80,7 +80,7 @@ qsnap_undo_run (QsnapUndo *undo, GError **error)
         continue;
 
       if (entry.group != NULL)
-        g_hash_table_add (failed_groups, (gpointer) entry.group);
+        g_hash_table_add (failed_groups, (gpointer)entry.group);
       g_string_append_printf (failures, "%s%s: %s", failures->len > 0 ? "; " : "", entry.step,
                               failure->message);
     }

@@ -17,11 +17,11 @@ QsnapUndo *qsnap_undo_new (void);
 /* Drops the entries: what they would undo stays. */
 void qsnap_undo_free (QsnapUndo *undo);
 
-/* @step is a static string for messages. Entries of one @group build on each other (a file, the node
- * on it): where one fails, the older ones of its group are left alone, so that nothing is removed
- * that is still in use. */
-void qsnap_undo_push (QsnapUndo *undo, const char *step, gconstpointer group, QsnapUndoFunc func,
-                      gpointer data);
+/* @step is a static string for messages. Entries of one @group build on each other (a file, the
+ * node on it): where one fails, the older ones of its group are left alone, so that nothing is
+ * removed that is still in use. */
+void qsnap_undo_push (
+    QsnapUndo *undo, const char *step, gconstpointer group, QsnapUndoFunc func, gpointer data);
 
 /* Forgets the newest entry with this @func and @data, which has been done otherwise. */
 void qsnap_undo_drop (QsnapUndo *undo, QsnapUndoFunc func, gpointer data);

@@ -177,10 +177,14 @@ wake (GCancellable *cancellable, gpointer user_data)
 }
 
 static gboolean
-wait_locked (QsnapWatch *watch, QsnapWatchFunc func, gconstpointer data, gint timeout_ms,
-             GCancellable *cancellable, GError **error)
+wait_locked (QsnapWatch *watch,
+             QsnapWatchFunc func,
+             gconstpointer data,
+             gint timeout_ms,
+             GCancellable *cancellable,
+             GError **error)
 {
-  gint64 deadline = g_get_monotonic_time () + (gint64) timeout_ms * 1000;
+  gint64 deadline = g_get_monotonic_time () + (gint64)timeout_ms * 1000;
 
   for (;;)
     {
@@ -204,8 +208,12 @@ wait_locked (QsnapWatch *watch, QsnapWatchFunc func, gconstpointer data, gint ti
 }
 
 gboolean
-qsnap_watch_wait (QsnapWatch *watch, QsnapWatchFunc func, gconstpointer data, gint timeout_ms,
-                  GCancellable *cancellable, GError **error)
+qsnap_watch_wait (QsnapWatch *watch,
+                  QsnapWatchFunc func,
+                  gconstpointer data,
+                  gint timeout_ms,
+                  GCancellable *cancellable,
+                  GError **error)
 {
   gulong handler = 0;
   gboolean content;

@@ -67,8 +67,12 @@ void qsnap_watch_note_saver (const QsnapSaverReport *report, gpointer watch);
 /* Waits until @func answers TRUE. The end of the QMP connection ends the wait too (it is the error
  * then), unless @func is content. Answers FALSE without an error when @timeout_ms have passed; 0 is
  * no limit, and a negative one does not wait at all. */
-gboolean qsnap_watch_wait (QsnapWatch *watch, QsnapWatchFunc func, gconstpointer data,
-                           gint timeout_ms, GCancellable *cancellable, GError **error);
+gboolean qsnap_watch_wait (QsnapWatch *watch,
+                           QsnapWatchFunc func,
+                           gconstpointer data,
+                           gint timeout_ms,
+                           GCancellable *cancellable,
+                           GError **error);
 
 /* How many of @kind came at or after index @since of the run events. */
 guint qsnap_watch_count (QsnapWatch *watch, QsnapRunEventKind kind, guint since);

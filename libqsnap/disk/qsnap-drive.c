@@ -13,9 +13,9 @@
 /* Formats whose image can be the backing file of a qcow2 overlay. A node of another driver is a
  * filter (throttle, copy-on-read, …), whose effect an overlay above it would lose, or a protocol
  * without a local file. */
-static const char *const backing_drivers[]
-    = { "raw",  "qcow2", "qcow", "qed",  "vdi",         "vhdx", "vmdk",
-        "vpc",  "luks",  "dmg",  "file", "host_device", "parallels", NULL };
+static const char *const backing_drivers[] = { "raw",  "qcow2",       "qcow",      "qed",  "vdi",
+                                               "vhdx", "vmdk",        "vpc",       "luks", "dmg",
+                                               "file", "host_device", "parallels", NULL };
 
 /* --- files --------------------------------------------------------------------------------- */
 
@@ -28,7 +28,7 @@ qsnap_file_identity_read (QsnapFileIdentity *identity, const char *path, GError 
     {
       int code = errno;
 
-      g_set_error (error, G_IO_ERROR, (int) g_io_error_from_errno (code), "%s: %s", path,
+      g_set_error (error, G_IO_ERROR, (int)g_io_error_from_errno (code), "%s: %s", path,
                    g_strerror (code));
       return FALSE;
     }
@@ -36,9 +36,9 @@ qsnap_file_identity_read (QsnapFileIdentity *identity, const char *path, GError 
   identity->is_block_device = S_ISBLK (found.st_mode);
   identity->device = identity->is_block_device ? found.st_rdev : found.st_dev;
   identity->inode = identity->is_block_device ? 0 : found.st_ino;
-  identity->size = (guint64) found.st_size;
-  identity->mtime
-      = (gint64) found.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000) + found.st_mtim.tv_nsec;
+  identity->size = (guint64)found.st_size;
+  identity->mtime =
+      (gint64)found.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000) + found.st_mtim.tv_nsec;
 
   return TRUE;
 }
@@ -48,10 +48,10 @@ qsnap_file_identity_to_json (const QsnapFileIdentity *identity)
 {
   if (identity->is_block_device)
     return qsnap_json_object_new ("block-device", 'b', TRUE, "device", 'i',
-                                  (gint64) identity->device, NULL);
+                                  (gint64)identity->device, NULL);
 
-  return qsnap_json_object_new ("device", 'i', (gint64) identity->device, "inode", 'i',
-                                (gint64) identity->inode, "size", 'i', (gint64) identity->size,
+  return qsnap_json_object_new ("device", 'i', (gint64)identity->device, "inode", 'i',
+                                (gint64)identity->inode, "size", 'i', (gint64)identity->size,
                                 "mtime-ns", 'i', identity->mtime, NULL);
 }
 
@@ -64,13 +64,13 @@ difference (JsonObject *recorded, const QsnapFileIdentity *now)
     return "it is of another type";
 
   if (now->is_block_device)
-    return qsnap_json_get_int (recorded, "device", -1) != (gint64) now->device
+    return qsnap_json_get_int (recorded, "device", -1) != (gint64)now->device
                ? "it is another device"
                : NULL;
 
-  if (qsnap_json_get_int (recorded, "inode", -1) != (gint64) now->inode)
+  if (qsnap_json_get_int (recorded, "inode", -1) != (gint64)now->inode)
     return "it is another file";
-  if (qsnap_json_get_int (recorded, "size", -1) != (gint64) now->size)
+  if (qsnap_json_get_int (recorded, "size", -1) != (gint64)now->size)
     return "its size changed";
   if (qsnap_json_get_int (recorded, "mtime-ns", -1) != now->mtime)
     return "it was written";
@@ -240,8 +240,7 @@ check_file (QsnapDrive *drive, QsnapProcess *process, QsnapReport *report)
     qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
                               "the image %s of drive %s is neither a file nor a block device",
                               drive->file, qsnap_drive_label (drive));
-  else if (S_ISREG (found.st_mode)
-           && qsnap_process_has_open (process, &found) == QSNAP_OPEN_NO)
+  else if (S_ISREG (found.st_mode) && qsnap_process_has_open (process, &found) == QSNAP_OPEN_NO)
     qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED,
                               "%s is not the file that QEMU has open for drive %s: it was "
                               "replaced, or QEMU sees other folders than this process does",
@@ -306,16 +305,16 @@ find_nvram_block (QsnapQmp *qmp, QsnapDrive *drive)
   if (drive->qdev == NULL || !g_str_has_prefix (drive->qdev, "/machine/"))
     return;
 
-  type = qsnap_qmp_try (
-      qmp, "qom-get",
-      qsnap_json_node_new ("path", 's', drive->qdev, "property", 's', "type", NULL));
-  if (type == NULL || json_node_get_value_type (type) != G_TYPE_STRING
-      || !g_str_has_prefix (json_node_get_string (type), "cfi.pflash"))
+  type =
+      qsnap_qmp_try (qmp, "qom-get",
+                     qsnap_json_node_new ("path", 's', drive->qdev, "property", 's', "type", NULL));
+  if (type == NULL || json_node_get_value_type (type) != G_TYPE_STRING ||
+      !g_str_has_prefix (json_node_get_string (type), "cfi.pflash"))
     return;
 
-  name = qsnap_qmp_try (
-      qmp, "qom-get",
-      qsnap_json_node_new ("path", 's', drive->qdev, "property", 's', "name", NULL));
+  name =
+      qsnap_qmp_try (qmp, "qom-get",
+                     qsnap_json_node_new ("path", 's', drive->qdev, "property", 's', "name", NULL));
   if (name != NULL && json_node_get_value_type (name) == G_TYPE_STRING)
     drive->nvram_block = g_strdup (json_node_get_string (name));
 }
@@ -324,8 +323,7 @@ GPtrArray *
 qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, QsnapReport *report, GError **error)
 {
   g_autoptr (JsonNode) reply = qsnap_qmp_run (qmp, "query-block", NULL, error);
-  g_autoptr (GPtrArray) drives
-      = g_ptr_array_new_with_free_func ((GDestroyNotify) qsnap_drive_free);
+  g_autoptr (GPtrArray) drives = g_ptr_array_new_with_free_func ((GDestroyNotify)qsnap_drive_free);
   JsonArray *list = qsnap_json_array (reply);
 
   if (reply == NULL)

@@ -63,8 +63,8 @@ const char *qsnap_drive_format (const QsnapDrive *drive);
 
 /* All writable drives with a medium (elements are QsnapDrive); whatever of them cannot be captured
  * becomes a problem in @report. NULL only when QEMU does not answer. */
-GPtrArray *qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, QsnapReport *report,
-                               GError **error);
+GPtrArray *
+qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, QsnapReport *report, GError **error);
 
 /* The file that a node name's "filename" means: QEMU shows /dev/fdset/N for a descriptor it was
  * given, and json:{…} for a node whose backing was set by hand. NULL: no local file. */

@@ -13,8 +13,8 @@
 #include "qsnap-json.h"
 
 #define JOB_TIMEOUT_MS (60 * 1000)
-/* A guest that writes faster than the merge copies keeps it from ever being ready; it is stopped for
- * the last pass after this time. */
+/* A guest that writes faster than the merge copies keeps it from ever being ready; it is stopped
+ * for the last pass after this time. */
 #define MERGE_PATIENCE_MS (20 * 1000)
 
 /* --- names --------------------------------------------------------------------------------- */
@@ -64,7 +64,7 @@ undo_file (gpointer data, GError **error)
   if (g_unlink (overlay->drive->overlay_file) == 0 || errno == ENOENT)
     return TRUE;
 
-  g_set_error (error, G_IO_ERROR, (int) g_io_error_from_errno (errno), "cannot remove %s: %s",
+  g_set_error (error, G_IO_ERROR, (int)g_io_error_from_errno (errno), "cannot remove %s: %s",
                overlay->drive->overlay_file, g_strerror (errno));
   return FALSE;
 }
@@ -82,15 +82,15 @@ undo_fdset (gpointer data, GError **error)
   return fdset < 0 || qsnap_qmp_remove_fd (overlay->qmp, fdset, error);
 }
 
-/* An undo is pushed before its step, as the answer to a step may be lost: what was never there, or is
- * gone already, is as good as removed. */
+/* An undo is pushed before its step, as the answer to a step may be lost: what was never there, or
+ * is gone already, is as good as removed. */
 static gboolean
 delete_node (QsnapOverlay *overlay, const char *node, GError **error)
 {
   g_autoptr (GError) failure = NULL;
 
-  if (qsnap_qmp_blockdev_del (overlay->qmp, node, &failure)
-      || strstr (failure->message, "Failed to find node") != NULL)
+  if (qsnap_qmp_blockdev_del (overlay->qmp, node, &failure) ||
+      strstr (failure->message, "Failed to find node") != NULL)
     return TRUE;
 
   g_propagate_error (error, g_steal_pointer (&failure));
@@ -125,7 +125,7 @@ open_overlay (QsnapDrive *drive, int flags, GError **error)
     {
       int code = errno;
 
-      g_set_error (error, G_IO_ERROR, (int) g_io_error_from_errno (code),
+      g_set_error (error, G_IO_ERROR, (int)g_io_error_from_errno (code),
                    "cannot create the overlay %s: %s", drive->overlay_file, g_strerror (code));
     }
 
@@ -143,25 +143,24 @@ take_after_base (QsnapDrive *drive, int fd)
     return;
 
   if (fchown (fd, base.st_uid, base.st_gid) == 0)
-    (void) fchmod (fd, base.st_mode & 0660);
+    (void)fchmod (fd, base.st_mode & 0660);
 }
 
 static gboolean
-pass_descriptors (QsnapOverlay *overlay, int read_write, int read_only, QsnapUndo *undo,
-                  GError **error)
+pass_descriptors (
+    QsnapOverlay *overlay, int read_write, int read_only, QsnapUndo *undo, GError **error)
 {
   QsnapDrive *drive = overlay->drive;
 
   qsnap_undo_push (undo, "remove the overlay's descriptors", drive, undo_fdset, overlay);
-  drive->overlay_fdset
-      = qsnap_qmp_add_fd (overlay->qmp, -1, drive->overlay_file, read_write, error);
+  drive->overlay_fdset =
+      qsnap_qmp_add_fd (overlay->qmp, -1, drive->overlay_file, read_write, error);
   if (drive->overlay_fdset < 0)
     return FALSE;
 
   /* QEMU reopens the image read-only when it becomes a base, and picks by access mode. */
   return qsnap_qmp_add_fd (overlay->qmp, drive->overlay_fdset, drive->overlay_file, read_only,
-                           error)
-         >= 0;
+                           error) >= 0;
 }
 
 static gboolean
@@ -199,16 +198,16 @@ static gboolean
 add_file_node (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
 {
   QsnapDrive *drive = overlay->drive;
-  g_autofree char *filename
-      = g_strdup_printf ("/dev/fdset/%" G_GINT64_FORMAT, drive->overlay_fdset);
+  g_autofree char *filename =
+      g_strdup_printf ("/dev/fdset/%" G_GINT64_FORMAT, drive->overlay_fdset);
 
   qsnap_undo_push (undo, "remove the overlay's file node", drive, undo_file_node, overlay);
 
   return qsnap_qmp_do (overlay->qmp, "blockdev-add",
                        qsnap_json_node_new ("driver", 's', "file", "node-name", 's',
                                             drive->overlay_file_node, "filename", 's', filename,
-                                            "discard", 's', "unmap", "cache", 'o',
-                                            cache_of (drive), NULL),
+                                            "discard", 's', "unmap", "cache", 'o', cache_of (drive),
+                                            NULL),
                        error);
 }
 
@@ -271,8 +270,8 @@ format_overlay (QsnapOverlay *overlay, GError **error)
 
   created = check_job (overlay, job, error);
 
-  return qsnap_qmp_job_command (overlay->qmp, "job-dismiss", job, created ? error : NULL)
-         && created;
+  return qsnap_qmp_job_command (overlay->qmp, "job-dismiss", job, created ? error : NULL) &&
+         created;
 }
 
 static gboolean
@@ -282,25 +281,23 @@ add_node (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
 
   qsnap_undo_push (undo, "remove the overlay's node", drive, undo_node, overlay);
 
-  return qsnap_qmp_do (overlay->qmp, "blockdev-add",
-                       qsnap_json_node_new ("driver", 's', "qcow2", "node-name", 's',
-                                            drive->overlay_node, "file", 's',
-                                            drive->overlay_file_node, "backing", '0', "discard",
-                                            's', "unmap", "detect-zeroes", 's',
-                                            drive->detect_zeroes, "cache", 'o', cache_of (drive),
-                                            NULL),
-                       error);
+  return qsnap_qmp_do (
+      overlay->qmp, "blockdev-add",
+      qsnap_json_node_new ("driver", 's', "qcow2", "node-name", 's', drive->overlay_node, "file",
+                           's', drive->overlay_file_node, "backing", '0', "discard", 's', "unmap",
+                           "detect-zeroes", 's', drive->detect_zeroes, "cache", 'o',
+                           cache_of (drive), NULL),
+      error);
 }
 
 gboolean
 qsnap_overlay_prepare (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
 {
-  if (create_file (overlay, undo, error) && add_file_node (overlay, undo, error)
-      && format_overlay (overlay, error) && add_node (overlay, undo, error))
+  if (create_file (overlay, undo, error) && add_file_node (overlay, undo, error) &&
+      format_overlay (overlay, error) && add_node (overlay, undo, error))
     return TRUE;
 
-  g_prefix_error (error, "preparing an overlay for drive %s: ",
-                  qsnap_drive_label (overlay->drive));
+  g_prefix_error (error, "preparing an overlay for drive %s: ", qsnap_drive_label (overlay->drive));
 
   return FALSE;
 }
@@ -316,7 +313,8 @@ qsnap_overlay_action (QsnapOverlay *overlay)
 
 /* --- merging back -------------------------------------------------------------------------- */
 
-/* Whether the overlay is what the guest writes into: the transaction's answer may have been lost. */
+/* Whether the overlay is what the guest writes into: the transaction's answer may have been lost.
+ */
 static gboolean
 is_in_use (QsnapOverlay *overlay, gboolean *in_use, GError **error)
 {
@@ -329,11 +327,10 @@ is_in_use (QsnapOverlay *overlay, gboolean *in_use, GError **error)
   *in_use = FALSE;
   for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
     {
-      JsonObject *inserted
-          = qsnap_json_get_object (qsnap_json_array_object (list, i), "inserted");
+      JsonObject *inserted = qsnap_json_get_object (qsnap_json_array_object (list, i), "inserted");
 
-      if (g_strcmp0 (qsnap_json_get_string (inserted, "node-name"), overlay->drive->overlay_node)
-          == 0)
+      if (g_strcmp0 (qsnap_json_get_string (inserted, "node-name"), overlay->drive->overlay_node) ==
+          0)
         *in_use = TRUE;
     }
 
@@ -379,8 +376,7 @@ wait_until_ready (QsnapOverlay *overlay, const char *job, gboolean *stopped, GEr
   if (qsnap_watch_wait (overlay->watch, merge_ready_or_ended, job, MERGE_PATIENCE_MS, NULL, error))
     return TRUE;
 
-  if ((error != NULL && *error != NULL)
-      || !qsnap_qmp_is_running (overlay->qmp, &running, error))
+  if ((error != NULL && *error != NULL) || !qsnap_qmp_is_running (overlay->qmp, &running, error))
     return FALSE;
 
   if (running)
@@ -410,8 +406,8 @@ run_merge (QsnapOverlay *overlay, const char *job, GError **error)
   /* A job that failed already has ended: job-complete's error says less than the job's own. */
   if (merged)
     qsnap_qmp_job_command (overlay->qmp, "job-complete", job, NULL);
-  merged = merged && qsnap_watch_wait (overlay->watch, merge_ended, job, 0, NULL, error)
-           && !merge_failure (overlay->watch, job, error);
+  merged = merged && qsnap_watch_wait (overlay->watch, merge_ended, job, 0, NULL, error) &&
+           !merge_failure (overlay->watch, job, error);
 
   if (stopped)
     merged = qsnap_qmp_do (overlay->qmp, "cont", NULL, merged ? error : NULL) && merged;

@@ -127,7 +127,9 @@ start_reading (gpointer data)
 }
 
 QsnapQmpClient *
-qsnap_qmp_client_new (GIOStream *stream, const QsnapQmpHandlers *handlers, gpointer user_data,
+qsnap_qmp_client_new (GIOStream *stream,
+                      const QsnapQmpHandlers *handlers,
+                      gpointer user_data,
                       GDestroyNotify destroy)
 {
   QsnapQmpClient *client = g_new0 (QsnapQmpClient, 1);
@@ -141,8 +143,8 @@ qsnap_qmp_client_new (GIOStream *stream, const QsnapQmpHandlers *handlers, gpoin
   client->framer = qsnap_qmp_framer_new (QSNAP_QMP_MAX_LINE);
   client->read_buffer = g_malloc (READ_SIZE);
   client->io_cancellable = g_cancellable_new ();
-  client->pending = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL,
-                                           (GDestroyNotify) qmp_call_free);
+  client->pending =
+      g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify)qmp_call_free);
   client->next_id = GREETING_ID + 1;
   g_mutex_init (&client->lock);
   g_queue_init (&client->outgoing);
@@ -172,7 +174,7 @@ qsnap_qmp_client_unref (QsnapQmpClient *client)
   g_free (client->read_buffer);
   g_object_unref (client->io_cancellable);
   g_hash_table_unref (client->pending);
-  g_queue_clear_full (&client->outgoing, (GDestroyNotify) qmp_message_free);
+  g_queue_clear_full (&client->outgoing, (GDestroyNotify)qmp_message_free);
   g_clear_error (&client->failure);
   g_mutex_clear (&client->lock);
   g_free (client);
@@ -239,15 +241,15 @@ client_fail (QsnapQmpClient *client, GError *failure, gboolean ours)
     }
   client->failure = failure;
   pending = client->pending;
-  client->pending = g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL,
-                                           (GDestroyNotify) qmp_call_free);
+  client->pending =
+      g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, (GDestroyNotify)qmp_call_free);
   g_mutex_unlock (&client->lock);
 
   g_cancellable_cancel (client->io_cancellable);
   g_hash_table_foreach (pending, fail_call, failure);
   client->handlers.closed (ours ? NULL : failure, client->user_data);
   qsnap_worker_run (close_stream_later, qsnap_qmp_client_ref (client),
-                    (GDestroyNotify) qsnap_qmp_client_unref);
+                    (GDestroyNotify)qsnap_qmp_client_unref);
 }
 
 void
@@ -324,7 +326,7 @@ static void
 handle_reply (QsnapQmpClient *client, JsonObject *message)
 {
   gint64 id = qsnap_json_get_int (message, "id", -1);
-  QmpCall *call = id > GREETING_ID ? steal_call (client, (guint64) id) : NULL;
+  QmpCall *call = id > GREETING_ID ? steal_call (client, (guint64)id) : NULL;
 
   if (call == NULL)
     {
@@ -410,7 +412,7 @@ read_done (GObject *source, GAsyncResult *result, gpointer user_data)
   gsize length;
 
   if (n > 0)
-    qsnap_qmp_framer_push (client->framer, client->read_buffer, (gsize) n, &error);
+    qsnap_qmp_framer_push (client->framer, client->read_buffer, (gsize)n, &error);
   else if (n == 0)
     error = end_of_stream (client);
   else if (!g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
@@ -487,15 +489,14 @@ static gboolean
 send_with_fds (QsnapQmpClient *client, QmpMessage *message, GError **error)
 {
   GOutputVector vector = { message->text, message->length };
-  g_autoptr (GSocketControlMessage) control
-      = g_unix_fd_message_new_with_fd_list (message->fds);
+  g_autoptr (GSocketControlMessage) control = g_unix_fd_message_new_with_fd_list (message->fds);
   gssize n = g_socket_send_message (client->socket, NULL, &vector, 1, &control, 1,
                                     G_SOCKET_MSG_NONE, NULL, error);
 
   if (n < 0)
     return FALSE;
 
-  message->sent = (gsize) n;
+  message->sent = (gsize)n;
   g_clear_object (&message->fds);
 
   return TRUE;
@@ -504,11 +505,11 @@ send_with_fds (QsnapQmpClient *client, QmpMessage *message, GError **error)
 static void
 wait_until_writable (QsnapQmpClient *client)
 {
-  g_autoptr (GSource) source
-      = g_socket_create_source (client->socket, G_IO_OUT, client->io_cancellable);
+  g_autoptr (GSource) source =
+      g_socket_create_source (client->socket, G_IO_OUT, client->io_cancellable);
 
-  g_source_set_callback (source, G_SOURCE_FUNC (socket_is_writable),
-                         qsnap_qmp_client_ref (client), (GDestroyNotify) qsnap_qmp_client_unref);
+  g_source_set_callback (source, G_SOURCE_FUNC (socket_is_writable), qsnap_qmp_client_ref (client),
+                         (GDestroyNotify)qsnap_qmp_client_unref);
   g_source_attach (source, qsnap_worker_context ());
 }
 
@@ -562,14 +563,17 @@ static char *
 command_text (const char *command, JsonNode *arguments, guint64 id)
 {
   g_autoptr (JsonNode) node = qsnap_json_node_new ("execute", 's', command, "arguments", 'n',
-                                                   arguments, "id", 'i', (gint64) id, NULL);
+                                                   arguments, "id", 'i', (gint64)id, NULL);
   g_autofree char *text = qsnap_json_to_text (node, FALSE);
 
   return g_strconcat (text, "\n", NULL);
 }
 
 static void
-register_call (QsnapQmpClient *client, guint64 id, const char *command, QsnapQmpReplyFunc func,
+register_call (QsnapQmpClient *client,
+               guint64 id,
+               const char *command,
+               QsnapQmpReplyFunc func,
                gpointer user_data)
 {
   QmpCall *call = g_new0 (QmpCall, 1);
@@ -597,7 +601,7 @@ enqueue_text (QsnapQmpClient *client, char *text, GUnixFDList *fds)
 
   client->writing = TRUE;
   qsnap_worker_run (start_writing, qsnap_qmp_client_ref (client),
-                    (GDestroyNotify) qsnap_qmp_client_unref);
+                    (GDestroyNotify)qsnap_qmp_client_unref);
 }
 
 static GError *
@@ -614,8 +618,12 @@ cannot_send (QsnapQmpClient *client, GUnixFDList *fds)
 }
 
 guint64
-qsnap_qmp_client_send (QsnapQmpClient *client, const char *command, JsonNode *arguments,
-                       GUnixFDList *fds, QsnapQmpReplyFunc func, gpointer user_data)
+qsnap_qmp_client_send (QsnapQmpClient *client,
+                       const char *command,
+                       JsonNode *arguments,
+                       GUnixFDList *fds,
+                       QsnapQmpReplyFunc func,
+                       gpointer user_data)
 {
   g_autoptr (GError) error = NULL;
   guint64 id;
@@ -706,7 +714,7 @@ waiter_wake (GCancellable *cancellable, gpointer user_data)
 static gboolean
 waiter_sleep (Waiter *waiter, guint timeout_ms, GCancellable *cancellable)
 {
-  gint64 deadline = g_get_monotonic_time () + (gint64) timeout_ms * 1000;
+  gint64 deadline = g_get_monotonic_time () + (gint64)timeout_ms * 1000;
   gulong handler = 0;
   gboolean done;
 
@@ -731,8 +739,13 @@ waiter_sleep (Waiter *waiter, guint timeout_ms, GCancellable *cancellable)
 }
 
 static JsonNode *
-wait_for_reply (QsnapQmpClient *client, Waiter *waiter, guint64 id, const char *what,
-                guint timeout_ms, GCancellable *cancellable, GError **error)
+wait_for_reply (QsnapQmpClient *client,
+                Waiter *waiter,
+                guint64 id,
+                const char *what,
+                guint timeout_ms,
+                GCancellable *cancellable,
+                GError **error)
 {
   if (!waiter_sleep (waiter, timeout_ms, cancellable) && qsnap_qmp_client_forget (client, id))
     {
@@ -755,8 +768,12 @@ wait_for_reply (QsnapQmpClient *client, Waiter *waiter, guint64 id, const char *
 }
 
 JsonNode *
-qsnap_qmp_client_call (QsnapQmpClient *client, const char *command, JsonNode *arguments,
-                       GUnixFDList *fds, guint timeout_ms, GCancellable *cancellable,
+qsnap_qmp_client_call (QsnapQmpClient *client,
+                       const char *command,
+                       JsonNode *arguments,
+                       GUnixFDList *fds,
+                       guint timeout_ms,
+                       GCancellable *cancellable,
                        GError **error)
 {
   Waiter waiter;
@@ -778,8 +795,12 @@ qsnap_qmp_client_call (QsnapQmpClient *client, const char *command, JsonNode *ar
 }
 
 gboolean
-qsnap_qmp_client_call_pair (QsnapQmpClient *client, const char *first, JsonNode *first_arguments,
-                            const char *second, JsonNode *second_arguments, guint timeout_ms,
+qsnap_qmp_client_call_pair (QsnapQmpClient *client,
+                            const char *first,
+                            JsonNode *first_arguments,
+                            const char *second,
+                            JsonNode *second_arguments,
+                            guint timeout_ms,
                             GError **error)
 {
   Waiter waiters[2];
@@ -810,8 +831,7 @@ qsnap_qmp_client_call_pair (QsnapQmpClient *client, const char *first, JsonNode 
 
   if (failure == NULL)
     {
-      first_reply
-          = wait_for_reply (client, &waiters[0], ids[0], first, timeout_ms, NULL, &failure);
+      first_reply = wait_for_reply (client, &waiters[0], ids[0], first, timeout_ms, NULL, &failure);
       second_reply = wait_for_reply (client, &waiters[1], ids[1], second, timeout_ms, NULL,
                                      failure == NULL ? &failure : NULL);
     }
@@ -838,8 +858,7 @@ capabilities_to_enable (JsonObject *greeting)
     {
       JsonNode *element = json_array_get_element (offered, i);
 
-      if (JSON_NODE_HOLDS_VALUE (element)
-          && g_strcmp0 (json_node_get_string (element), "oob") == 0)
+      if (JSON_NODE_HOLDS_VALUE (element) && g_strcmp0 (json_node_get_string (element), "oob") == 0)
         json_array_add_string_element (enable, "oob");
     }
 
@@ -850,7 +869,9 @@ capabilities_to_enable (JsonObject *greeting)
 }
 
 static JsonNode *
-wait_for_greeting (QsnapQmpClient *client, guint timeout_ms, GCancellable *cancellable,
+wait_for_greeting (QsnapQmpClient *client,
+                   guint timeout_ms,
+                   GCancellable *cancellable,
                    GError **error)
 {
   g_autoptr (GError) local_error = NULL;
@@ -863,9 +884,9 @@ wait_for_greeting (QsnapQmpClient *client, guint timeout_ms, GCancellable *cance
   client->reading = TRUE;
   g_mutex_unlock (&client->lock);
   qsnap_worker_run (start_reading, qsnap_qmp_client_ref (client),
-                    (GDestroyNotify) qsnap_qmp_client_unref);
-  message = wait_for_reply (client, &waiter, GREETING_ID, "the connection", timeout_ms,
-                            cancellable, &local_error);
+                    (GDestroyNotify)qsnap_qmp_client_unref);
+  message = wait_for_reply (client, &waiter, GREETING_ID, "the connection", timeout_ms, cancellable,
+                            &local_error);
   waiter_clear (&waiter);
 
   if (g_error_matches (local_error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT))
@@ -880,7 +901,9 @@ wait_for_greeting (QsnapQmpClient *client, guint timeout_ms, GCancellable *cance
 }
 
 JsonNode *
-qsnap_qmp_client_negotiate (QsnapQmpClient *client, guint timeout_ms, GCancellable *cancellable,
+qsnap_qmp_client_negotiate (QsnapQmpClient *client,
+                            guint timeout_ms,
+                            GCancellable *cancellable,
                             GError **error)
 {
   g_autoptr (JsonNode) message = NULL;

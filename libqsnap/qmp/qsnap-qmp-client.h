@@ -30,32 +30,48 @@ typedef struct
 /* Exactly one of @reply and @error is set; both belong to the caller. */
 typedef void (*QsnapQmpReplyFunc) (JsonNode *reply, const GError *error, gpointer user_data);
 
-QsnapQmpClient *qsnap_qmp_client_new (GIOStream *stream, const QsnapQmpHandlers *handlers,
-                                      gpointer user_data, GDestroyNotify destroy);
+QsnapQmpClient *qsnap_qmp_client_new (GIOStream *stream,
+                                      const QsnapQmpHandlers *handlers,
+                                      gpointer user_data,
+                                      GDestroyNotify destroy);
 QsnapQmpClient *qsnap_qmp_client_ref (QsnapQmpClient *client);
 void qsnap_qmp_client_unref (QsnapQmpClient *client);
 
 /* Waits for the greeting, answers it, and returns the greeting's "QMP" object in a node. A
  * @timeout_ms of 0 is no limit, here and below. */
-JsonNode *qsnap_qmp_client_negotiate (QsnapQmpClient *client, guint timeout_ms,
-                                      GCancellable *cancellable, GError **error);
+JsonNode *qsnap_qmp_client_negotiate (QsnapQmpClient *client,
+                                      guint timeout_ms,
+                                      GCancellable *cancellable,
+                                      GError **error);
 
 /* @arguments (taken) is an object or NULL; @fds travel with the bytes of the command. Returns the
  * call's id. @func is called exactly once, unless qsnap_qmp_client_forget() answered TRUE. */
-guint64 qsnap_qmp_client_send (QsnapQmpClient *client, const char *command, JsonNode *arguments,
-                               GUnixFDList *fds, QsnapQmpReplyFunc func, gpointer user_data);
+guint64 qsnap_qmp_client_send (QsnapQmpClient *client,
+                               const char *command,
+                               JsonNode *arguments,
+                               GUnixFDList *fds,
+                               QsnapQmpReplyFunc func,
+                               gpointer user_data);
 gboolean qsnap_qmp_client_forget (QsnapQmpClient *client, guint64 id);
 
 /* Waits for the reply. Cancelling, or running out of time, gives up the wait, not the command. */
-JsonNode *qsnap_qmp_client_call (QsnapQmpClient *client, const char *command, JsonNode *arguments,
-                                 GUnixFDList *fds, guint timeout_ms, GCancellable *cancellable,
+JsonNode *qsnap_qmp_client_call (QsnapQmpClient *client,
+                                 const char *command,
+                                 JsonNode *arguments,
+                                 GUnixFDList *fds,
+                                 guint timeout_ms,
+                                 GCancellable *cancellable,
                                  GError **error);
 
 /* Two commands in one write, so that nothing of ours can come between them, not even our death.
  * Answers both replies; an error of the first is in @error, the second is sent regardless. */
-gboolean qsnap_qmp_client_call_pair (QsnapQmpClient *client, const char *first,
-                                     JsonNode *first_arguments, const char *second,
-                                     JsonNode *second_arguments, guint timeout_ms, GError **error);
+gboolean qsnap_qmp_client_call_pair (QsnapQmpClient *client,
+                                     const char *first,
+                                     JsonNode *first_arguments,
+                                     const char *second,
+                                     JsonNode *second_arguments,
+                                     guint timeout_ms,
+                                     GError **error);
 
 gboolean qsnap_qmp_client_can_pass_fds (QsnapQmpClient *client);
 gboolean qsnap_qmp_client_is_closed (QsnapQmpClient *client);

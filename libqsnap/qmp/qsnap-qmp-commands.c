@@ -15,8 +15,8 @@ static JsonNode *
 run (QsnapQmp *qmp, const char *command, JsonNode *arguments, GUnixFDList *fds, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  JsonNode *reply = qsnap_qmp_client_call (qmp->client, command, arguments, fds, qmp->timeout_ms,
-                                           NULL, &failure);
+  JsonNode *reply =
+      qsnap_qmp_client_call (qmp->client, command, arguments, fds, qmp->timeout_ms, NULL, &failure);
 
   if (reply != NULL)
     return reply;
@@ -43,8 +43,8 @@ qsnap_qmp_do (QsnapQmp *qmp, const char *command, JsonNode *arguments, GError **
 }
 
 JsonNode *
-qsnap_qmp_run_with_fd (QsnapQmp *qmp, const char *command, JsonNode *arguments, int fd,
-                       GError **error)
+qsnap_qmp_run_with_fd (
+    QsnapQmp *qmp, const char *command, JsonNode *arguments, int fd, GError **error)
 {
   g_autoptr (GUnixFDList) fds = g_unix_fd_list_new ();
 

@@ -23,8 +23,8 @@ typedef struct
 /* @arguments are taken. */
 JsonNode *qsnap_qmp_run (QsnapQmp *qmp, const char *command, JsonNode *arguments, GError **error);
 gboolean qsnap_qmp_do (QsnapQmp *qmp, const char *command, JsonNode *arguments, GError **error);
-JsonNode *qsnap_qmp_run_with_fd (QsnapQmp *qmp, const char *command, JsonNode *arguments, int fd,
-                                 GError **error);
+JsonNode *qsnap_qmp_run_with_fd (
+    QsnapQmp *qmp, const char *command, JsonNode *arguments, int fd, GError **error);
 
 /* Answers where @error may be thrown away: NULL if the command does not exist or fails. */
 JsonNode *qsnap_qmp_try (QsnapQmp *qmp, const char *command, JsonNode *arguments);
@@ -45,8 +45,8 @@ gboolean qsnap_qmp_remove_fd (QsnapQmp *qmp, gint64 fdset, GError **error);
 
 gboolean qsnap_qmp_blockdev_del (QsnapQmp *qmp, const char *node, GError **error);
 /* job-complete, job-cancel, job-dismiss */
-gboolean qsnap_qmp_job_command (QsnapQmp *qmp, const char *command, const char *job,
-                                GError **error);
+gboolean
+qsnap_qmp_job_command (QsnapQmp *qmp, const char *command, const char *job, GError **error);
 
 /* Capability name → state of the migration capabilities. */
 GHashTable *qsnap_qmp_query_capabilities (QsnapQmp *qmp, GError **error);

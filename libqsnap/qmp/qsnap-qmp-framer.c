@@ -44,7 +44,7 @@ drop_consumed (QsnapQmpFramer *framer)
   if (framer->start == 0)
     return;
 
-  g_string_erase (framer->buffer, 0, (gssize) framer->start);
+  g_string_erase (framer->buffer, 0, (gssize)framer->start);
   framer->searched -= framer->start;
   framer->start = 0;
 }
@@ -53,10 +53,10 @@ gboolean
 qsnap_qmp_framer_push (QsnapQmpFramer *framer, const char *data, gsize length, GError **error)
 {
   drop_consumed (framer);
-  g_string_append_len (framer->buffer, data, (gssize) length);
+  g_string_append_len (framer->buffer, data, (gssize)length);
 
-  if (framer->buffer->len > framer->max_line
-      && memchr (framer->buffer->str, '\n', framer->max_line) == NULL)
+  if (framer->buffer->len > framer->max_line &&
+      memchr (framer->buffer->str, '\n', framer->max_line) == NULL)
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
                    "a line of the QMP peer is longer than %" G_GSIZE_FORMAT " bytes",
@@ -73,7 +73,8 @@ qsnap_qmp_framer_pop (QsnapQmpFramer *framer, gsize *length)
   for (;;)
     {
       char *base = framer->buffer->str;
-      char *newline = memchr (base + framer->searched, '\n', framer->buffer->len - framer->searched);
+      char *newline =
+          memchr (base + framer->searched, '\n', framer->buffer->len - framer->searched);
       char *line = base + framer->start;
       gsize n;
 
@@ -83,8 +84,8 @@ qsnap_qmp_framer_pop (QsnapQmpFramer *framer, gsize *length)
           return NULL;
         }
 
-      n = (gsize) (newline - line);
-      framer->start = framer->searched = (gsize) (newline - base) + 1;
+      n = (gsize)(newline - line);
+      framer->start = framer->searched = (gsize)(newline - base) + 1;
       if (n > 0 && line[n - 1] == '\r')
         n--;
       if (n == 0)

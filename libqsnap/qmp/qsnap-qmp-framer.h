@@ -16,8 +16,8 @@ typedef struct _QsnapQmpFramer QsnapQmpFramer;
 QsnapQmpFramer *qsnap_qmp_framer_new (gsize max_line);
 void qsnap_qmp_framer_free (QsnapQmpFramer *framer);
 
-gboolean qsnap_qmp_framer_push (QsnapQmpFramer *framer, const char *data, gsize length,
-                                GError **error);
+gboolean
+qsnap_qmp_framer_push (QsnapQmpFramer *framer, const char *data, gsize length, GError **error);
 
 /* The next whole line without its end, or NULL. It is valid until the next call. Empty lines are
  * passed over. */
