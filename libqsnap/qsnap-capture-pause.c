@@ -18,112 +18,44 @@
  * QEMU tells that migration is "active" before the point in time, so that event proves nothing. A
  * RAM page in the stream does: it comes only after QEMU has the devices' state and has protected
  * the memory. What makes it the *same* instant as the disks' is that the guest did not run in
- * between, which QEMU's STOP and RESUME events tell (judge_run()). */
+ * between, which QEMU's STOP and RESUME events tell (qsnap_capture_judge_run()). */
 
 #define POLL_US 200
 /* Reading all RAM takes a second a GiB at the worst; a wrong guess only makes the pause longer. */
 #define GATE_PATIENCE_US (30 * G_USEC_PER_SEC)
 /* While the gate is shut QEMU must still answer; this is how long it may flush its disks. */
 #define GATED_STOP_TIMEOUT_MS (20 * 1000)
-#define FIRST_PAGE_TIMEOUT_MS (300 * 1000)
+/* Reading all RAM comes before the first page; the guest stands still meanwhile. */
+#define FIRST_PAGE_TIMEOUT_MS (30 * 1000)
+#define FIRST_PAGE_TIMEOUT_MS_A_GIB 2000
 /* 7.2 resumes the guest from its main loop, a moment after the first page may be there. */
 #define RESUME_PATIENCE_MS 50
 
-static gboolean
-migration_failed (QsnapWatch *watch)
-{
-  return g_strcmp0 (watch->migration_status, "failed") == 0 ||
-         g_strcmp0 (watch->migration_status, "cancelled") == 0;
-}
-
 /* --- memory -------------------------------------------------------------------------------- */
-
-static gboolean
-migration_has_ended (QsnapWatch *watch, gconstpointer data)
-{
-  return migration_failed (watch) || g_strcmp0 (watch->migration_status, "completed") == 0;
-}
-
-/* After a plain migration QEMU's run state is "postmigrate", its images are inactive, and the only
- * way back leads through "running". Both commands are queued before the first is run: QEMU goes
- * from one to the other without giving the vCPUs time to do anything.
- *
- * A guest that somebody resumed meanwhile was stopped by QEMU, not by its owner: it goes on. */
-static gboolean
-leave_postmigrate (QsnapCapture *capture, GError **error)
-{
-  g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
-
-  if (status == NULL)
-    return FALSE;
-  if (!g_str_equal (status, "postmigrate"))
-    return TRUE;
-  if (qsnap_watch_count (capture->watch, QSNAP_RUN_RESUME, capture->first_event_after_disks) > 0)
-    return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
-
-  return qsnap_qmp_client_call_pair (capture->qmp->client, "cont", NULL, "stop", NULL,
-                                     capture->qmp->timeout_ms, error);
-}
-
-/* The stream has to be read to its end: on 7.2 both a broken stream and migrate_cancel hang the
- * guest. Where cancelling is safe it makes the end come sooner. */
-static gboolean
-undo_migration (gpointer data, GError **error)
-{
-  QsnapCapture *capture = data;
-  gboolean running;
-
-  qsnap_saver_discard (capture->saver);
-  if (capture->plain || !qsnap_guest_snapshot_resumes (capture->guest))
-    (void)qsnap_qmp_do (capture->qmp, "migrate_cancel", NULL, NULL);
-
-  while (!qsnap_watch_wait (capture->watch, migration_has_ended, NULL, 10 * 1000, NULL, error))
-    {
-      if ((error != NULL && *error != NULL) ||
-          !qsnap_qmp_is_running (capture->qmp, &running, error))
-        return FALSE;
-    }
-
-  return !capture->plain || leave_postmigrate (capture, error);
-}
-
-static gboolean
-start_migration (QsnapCapture *capture, GError **error)
-{
-  g_autoptr (GError) failure = NULL;
-
-  qsnap_undo_push (capture->undo, "end the migration", NULL, undo_migration, capture);
-  if (qsnap_qmp_do (capture->qmp, "migrate",
-                    qsnap_json_node_new ("uri", 's', "fd:" QSNAP_STREAM_FD_NAME, NULL), &failure))
-    return TRUE;
-
-  /* QEMU refused: there is nothing to end. */
-  if (failure->domain == QSNAP_QMP_ERROR)
-    qsnap_undo_drop (capture->undo, undo_migration, capture);
-  g_propagate_error (error, g_steal_pointer (&failure));
-
-  return FALSE;
-}
 
 static gboolean
 first_page_or_failure (QsnapWatch *watch, gconstpointer data)
 {
   return watch->saver_first_page || watch->saver_error != NULL || watch->saver_ended ||
-         migration_failed (watch);
+         g_strcmp0 (watch->migration_status, "failed") == 0 ||
+         g_strcmp0 (watch->migration_status, "cancelled") == 0;
 }
 
 static gboolean
 wait_for_first_page (QsnapCapture *capture, GError **error)
 {
-  QsnapWatch *watch = capture->watch;
+  gint timeout_ms =
+      FIRST_PAGE_TIMEOUT_MS + (gint)(capture->guest->ram_size >> 30) * FIRST_PAGE_TIMEOUT_MS_A_GIB;
+  g_autoptr (GError) failure = NULL;
 
-  if (!qsnap_watch_wait (watch, first_page_or_failure, NULL, FIRST_PAGE_TIMEOUT_MS,
-                         capture->cancellable, error))
+  if (!qsnap_watch_wait (capture->watch, first_page_or_failure, NULL, timeout_ms,
+                         capture->cancellable, &failure))
     {
-      if (error != NULL && *error == NULL)
-        g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
-                     "starting the memory snapshot: no page of RAM came in %d seconds",
-                     FIRST_PAGE_TIMEOUT_MS / 1000);
+      if (failure == NULL)
+        g_set_error (&failure, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
+                     "no page of RAM came in %d seconds", timeout_ms / 1000);
+      g_propagate_prefixed_error (error, g_steal_pointer (&failure),
+                                  "starting the memory snapshot: ");
       return FALSE;
     }
 
@@ -162,21 +94,49 @@ approach_gate (QsnapCapture *capture, GError **error)
       return FALSE;
     }
 
-  return start_migration (capture, error) && wait_at_gate (capture, threads, error);
+  return qsnap_capture_start_migration (capture, error) && wait_at_gate (capture, threads, error);
 }
 
 /* --- stop and disks ------------------------------------------------------------------------ */
 
+/* Only what we stopped is resumed by us: a guest that stood still already was stopped by its owner,
+ * and QEMU sent no event. Where QEMU did not answer, `cont` is sent all the same, for when it reads
+ * it. */
 static gboolean
 undo_stop (gpointer data, GError **error)
 {
   QsnapCapture *capture = data;
-  g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
+  g_autofree char *status = NULL;
 
+  if (capture->qmp->gone)
+    return TRUE;
+
+  status = qsnap_qmp_query_status (capture->qmp, error);
   if (status == NULL)
+    {
+      (void)qsnap_qmp_do (capture->qmp, "cont", NULL, NULL);
+      return FALSE;
+    }
+  if (!g_str_equal (status, "paused") ||
+      qsnap_watch_count (capture->watch, QSNAP_RUN_STOP, capture->first_event) == 0)
+    return TRUE;
+
+  return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
+}
+
+/* A QEMU that is thought to leave a paused guest paused has started it. */
+static gboolean
+undo_unwanted_start (gpointer data, GError **error)
+{
+  QsnapCapture *capture = data;
+  gboolean running = FALSE;
+
+  if (capture->qmp->gone)
+    return TRUE;
+  if (!qsnap_qmp_is_running (capture->qmp, &running, error))
     return FALSE;
 
-  return !g_str_equal (status, "paused") || qsnap_qmp_do (capture->qmp, "cont", NULL, error);
+  return !running || qsnap_qmp_do (capture->qmp, "stop", NULL, error);
 }
 
 static gboolean
@@ -190,6 +150,8 @@ stop_guest (QsnapCapture *capture, GError **error)
   if (!capture->guest->was_running)
     {
       capture->stopped = capture->stop_sent;
+      if (!capture->plain)
+        qsnap_undo_push (capture->undo, "stop the guest again", NULL, undo_unwanted_start, capture);
       return TRUE;
     }
 
@@ -271,8 +233,8 @@ judge_stop (QsnapCapture *capture, GError **error)
 
   stops = qsnap_watch_count (capture->watch, QSNAP_RUN_STOP, capture->first_event);
   resumes = qsnap_watch_count (capture->watch, QSNAP_RUN_RESUME, capture->first_event);
-  if (resumes > 0 || stops > (capture->guest->was_running ? 1 : 0))
-    return interfered (error, "somebody else resumed the guest");
+  if (resumes > 0 || stops != (capture->guest->was_running ? 1 : 0))
+    return interfered (error, "somebody else stopped or resumed the guest");
   if (!g_str_equal (status, "paused"))
     return interfered (error, "the guest's run state became \"%s\"", status);
 
@@ -306,8 +268,8 @@ guest_stopped_itself (QsnapWatch *watch)
 
 /* After the transaction and up to the first page QEMU resumes the guest once, or not at all. If
  * somebody else had resumed it before the point in time, QEMU would have had to stop it again. */
-static gboolean
-judge_run (QsnapCapture *capture, GError **error)
+gboolean
+qsnap_capture_judge_run (QsnapCapture *capture, GError **error)
 {
   QsnapWatch *watch = capture->watch;
   guint since = capture->first_event_after_disks;
@@ -335,7 +297,7 @@ wait_for_resume (QsnapCapture *capture, GError **error)
 
   (void)qsnap_watch_wait (capture->watch, has_resumed, capture, RESUME_PATIENCE_MS, NULL, NULL);
   status = qsnap_qmp_query_status (capture->qmp, error);
-  if (status == NULL || !judge_run (capture, error))
+  if (status == NULL || !qsnap_capture_judge_run (capture, error))
     return FALSE;
 
   return !g_str_equal (status, "paused") || qsnap_qmp_do (capture->qmp, "cont", NULL, error);
@@ -350,13 +312,14 @@ resume_guest (QsnapCapture *capture, GError **error)
     {
       g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
 
-      return status != NULL && judge_run (capture, error);
+      return status != NULL && qsnap_capture_judge_run (capture, error);
     }
 
   if (qsnap_guest_snapshot_resumes (capture->guest))
     return wait_for_resume (capture, error);
 
-  return qsnap_qmp_do (capture->qmp, "cont", NULL, error) && judge_run (capture, error);
+  return qsnap_qmp_do (capture->qmp, "cont", NULL, error) &&
+         qsnap_capture_judge_run (capture, error);
 }
 
 static gboolean
@@ -376,6 +339,13 @@ prove_point_in_time (QsnapCapture *capture, GError **error)
     }
   capture->resumed = MAX (g_get_monotonic_time (), capture->point_in_time);
 
+  if (!qsnap_capture_check_capabilities (capture, error))
+    return FALSE;
+
+  /* From here on the run state is its owner's business again. */
+  qsnap_undo_drop (capture->undo, undo_stop, capture);
+  qsnap_undo_drop (capture->undo, undo_unwanted_start, capture);
+
   return TRUE;
 }
 
@@ -394,7 +364,7 @@ pause_stop_first (QsnapCapture *capture, GError **error)
 {
   return stop_guest (capture, error) && snapshot_disks (capture, error) &&
          judge_stop (capture, error) && qsnap_saver_go (capture->saver, error) &&
-         start_migration (capture, error) && prove_point_in_time (capture, error);
+         qsnap_capture_start_migration (capture, error) && prove_point_in_time (capture, error);
 }
 
 /* The guest is paused and stays so; that nobody resumed it is judged when all memory is saved. */
@@ -403,7 +373,8 @@ pause_plain (QsnapCapture *capture, GError **error)
 {
   if (!stop_guest (capture, error) || !snapshot_disks (capture, error) ||
       !judge_stop (capture, error) || !qsnap_saver_go (capture->saver, error) ||
-      !start_migration (capture, error) || !wait_for_first_page (capture, error))
+      !qsnap_capture_start_migration (capture, error) || !wait_for_first_page (capture, error) ||
+      !qsnap_capture_check_capabilities (capture, error))
     return FALSE;
 
   capture->point_in_time = capture->resumed = capture->disks_done;
@@ -420,53 +391,4 @@ qsnap_capture_pause (QsnapCapture *capture, GError **error)
     return pause_gated (capture, error);
 
   return pause_stop_first (capture, error);
-}
-
-/* --- shared with saving -------------------------------------------------------------------- */
-
-gboolean
-qsnap_capture_check_stream (QsnapCapture *capture, GError **error)
-{
-  QsnapWatch *watch = capture->watch;
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
-
-  if (watch->saver_error != NULL)
-    {
-      g_propagate_prefixed_error (error, g_error_copy (watch->saver_error), "saving the memory: ");
-      return FALSE;
-    }
-
-  if (migration_failed (watch))
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED,
-                   "saving the memory: QEMU's migration ended as %s", watch->migration_status);
-      return FALSE;
-    }
-
-  return TRUE;
-}
-
-static gboolean
-migration_has_ended_or_qemu_is_gone (QsnapWatch *watch, gconstpointer data)
-{
-  return watch->closed != NULL || migration_has_ended (watch, data);
-}
-
-gboolean
-qsnap_capture_finish_migration (QsnapCapture *capture, GError **error)
-{
-  if (!qsnap_watch_wait (capture->watch, migration_has_ended_or_qemu_is_gone, NULL, 0, NULL,
-                         error) ||
-      !qsnap_capture_check_stream (capture, error))
-    return FALSE;
-
-  /* The saver has seen the stream's own end: a QEMU that was ended right then takes nothing with
-   * it. */
-  if (capture->plain && !qsnap_watch_is_closed (capture->watch) &&
-      (!judge_run (capture, error) || !leave_postmigrate (capture, error)))
-    return FALSE;
-
-  qsnap_undo_drop (capture->undo, undo_migration, capture);
-
-  return TRUE;
 }

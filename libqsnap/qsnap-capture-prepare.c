@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@
 /* One page is the smallest pipe there is, and quickest to fill. */
 #define GATE_PIPE_SIZE 4096
 #define STREAM_PIPE_SIZE (1024 * 1024)
+#define SAVER_PATIENCE_MS (10 * 1000)
 /* A plain migration is limited to 128 MiB/s unless told otherwise. */
 #define NO_BANDWIDTH_LIMIT (G_GINT64_CONSTANT (1) << 50)
 
@@ -56,11 +59,48 @@ remove_contents (int dir_fd, gboolean below, GError **error)
 gboolean
 qsnap_capture_remove_directory (QsnapCapture *capture, GError **error)
 {
-  if (capture->dir_fd >= 0 && !remove_contents (capture->dir_fd, TRUE, error))
+  if (!capture->directory_is_ours)
+    return TRUE;
+
+  if (!remove_contents (capture->dir_fd, TRUE, error))
     return FALSE;
 
-  if (capture->directory_made && rmdir (capture->path) != 0 && errno != ENOENT)
+  if (!capture->directory_made)
+    (void)fchmod (capture->dir_fd, capture->directory_mode);
+  else if (rmdir (capture->path) != 0 && errno != ENOENT)
     return qsnap_io_fail (error, errno, "cannot remove %s", capture->path);
+
+  return TRUE;
+}
+
+static gboolean
+is_empty (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+
+  return dir != NULL && g_dir_read_name (dir) == NULL;
+}
+
+/* Two captures may have found the same directory empty: the lock, which the saver holds too, tells
+ * whose it is. */
+static gboolean
+take_directory (QsnapCapture *capture, GError **error)
+{
+  g_autofree char *opened = g_strdup_printf ("/proc/self/fd/%d", capture->dir_fd);
+  struct stat found;
+
+  if (flock (capture->dir_fd, LOCK_EX | LOCK_NB) != 0 || !is_empty (opened))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_EXISTS, "another capture writes into %s already",
+                   capture->path);
+      return FALSE;
+    }
+
+  if (fstat (capture->dir_fd, &found) != 0 || fchmod (capture->dir_fd, 0700) != 0)
+    return qsnap_io_fail (error, errno, "cannot set the mode of %s", capture->path);
+
+  capture->directory_mode = found.st_mode & 07777;
+  capture->directory_is_ours = TRUE;
 
   return TRUE;
 }
@@ -76,10 +116,7 @@ make_directory (QsnapCapture *capture, GError **error)
   if (capture->dir_fd < 0)
     return qsnap_io_fail (error, errno, "cannot open the directory %s", capture->path);
 
-  if (fchmod (capture->dir_fd, 0700) != 0)
-    return qsnap_io_fail (error, errno, "cannot set the mode of %s", capture->path);
-
-  return TRUE;
+  return take_directory (capture, error);
 }
 
 /* --- disks --------------------------------------------------------------------------------- */
@@ -150,33 +187,44 @@ fill_pipe (QsnapCapture *capture, int write_end, GError **error)
   return g_unix_set_fd_nonblocking (write_end, FALSE, filled ? error : NULL) && filled;
 }
 
-/* The saver died: QEMU's stream must be read on nevertheless, or the guest hangs. */
-typedef struct
-{
-  int fd;
-  QsnapWatch *watch;
-} Drain;
-
+/* QEMU's stream must be read, or the guest hangs: beside a saver that may be dead, or that waits
+ * for its disk, this reads and throws away. */
 static gpointer
 drain_thread (gpointer data)
 {
-  Drain *drain = data;
+  int fd = GPOINTER_TO_INT (data);
   g_autofree char *buffer = g_malloc (STREAM_PIPE_SIZE);
-  QsnapSaverReport report = { .kind = QSNAP_SAVER_DRAINED };
   gssize n;
 
   do
-    n = read (drain->fd, buffer, STREAM_PIPE_SIZE);
+    n = read (fd, buffer, STREAM_PIPE_SIZE);
   while (n > 0 || (n < 0 && errno == EINTR));
-
-  close (drain->fd);
-  qsnap_watch_note_saver (&report, drain->watch);
-  qsnap_watch_unref (drain->watch);
-  g_free (drain);
+  close (fd);
 
   return NULL;
 }
 
+static void
+start_drain (QsnapCapture *capture)
+{
+  int fd;
+
+  if (!g_atomic_int_compare_and_exchange (&capture->draining, FALSE, TRUE))
+    return;
+
+  fd = fcntl (capture->stream_read, F_DUPFD_CLOEXEC, 0);
+  if (fd >= 0)
+    g_thread_unref (g_thread_new ("qsnap-drain", drain_thread, GINT_TO_POINTER (fd)));
+}
+
+void
+qsnap_capture_drain (QsnapCapture *capture)
+{
+  qsnap_saver_discard (capture->saver);
+  start_drain (capture);
+}
+
+/* In the worker's thread. */
 static void
 saver_reported (const QsnapSaverReport *report, gpointer user_data)
 {
@@ -184,14 +232,7 @@ saver_reported (const QsnapSaverReport *report, gpointer user_data)
 
   qsnap_watch_note_saver (report, capture->watch);
   if (report->kind == QSNAP_SAVER_DIED)
-    {
-      Drain *drain = g_new0 (Drain, 1);
-
-      drain->fd = capture->stream_read;
-      capture->stream_read = -1;
-      drain->watch = qsnap_watch_ref (capture->watch);
-      g_thread_unref (g_thread_new ("qsnap-drain", drain_thread, drain));
-    }
+    start_drain (capture);
 }
 
 static gboolean
@@ -200,23 +241,26 @@ saver_has_ended (QsnapWatch *watch, gconstpointer data)
   return watch->saver_ended;
 }
 
-/* After it no file is written any more. The write end is closed everywhere by now, unless QEMU
- * hangs with it. */
+/* After it no file is written any more. The stream's write end is closed everywhere by now, so a
+ * saver that does not end waits for its disk, and is ended. Where QEMU lives and cannot be reached
+ * the saver is left to read. */
 static gboolean
 undo_saver (gpointer data, GError **error)
 {
   QsnapCapture *capture = data;
 
   qsnap_saver_discard (capture->saver);
-  while (!qsnap_watch_wait (capture->watch, saver_has_ended, NULL, 10 * 1000, NULL, NULL))
+  if (qsnap_watch_is_closed (capture->watch) && !capture->qmp->gone)
     {
-      gboolean running;
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_CLOSED,
+                           "QEMU cannot be reached, and may still send");
+      return FALSE;
+    }
 
-      /* Where QEMU is gone the pipe has ended, and the saver with it. */
-      if (qsnap_watch_is_closed (capture->watch))
-        return TRUE;
-      if (!qsnap_qmp_is_running (capture->qmp, &running, error))
-        return FALSE;
+  if (!qsnap_watch_wait_saver (capture->watch, saver_has_ended, SAVER_PATIENCE_MS))
+    {
+      kill (qsnap_saver_get_pid (capture->saver), SIGKILL);
+      (void)qsnap_watch_wait_saver (capture->watch, saver_has_ended, SAVER_PATIENCE_MS);
     }
 
   return TRUE;
@@ -237,6 +281,9 @@ static gboolean
 settle_keep_fd (gpointer data, GError **error)
 {
   QsnapCapture *capture = data;
+
+  if (capture->qmp->gone)
+    return TRUE;
 
   return qsnap_qmp_closefd (capture->qmp, QSNAP_KEEP_FD_NAME, error);
 }
@@ -313,6 +360,9 @@ settle_capabilities (gpointer data, GError **error)
   QsnapCapture *capture = data;
   g_autoptr (GHashTable) found = qsnap_guest_found_capabilities (capture->guest);
 
+  if (capture->qmp->gone)
+    return TRUE;
+
   return qsnap_qmp_do (capture->qmp, "migrate-set-capabilities",
                        qsnap_qmp_capabilities_arguments (found), error);
 }
@@ -335,6 +385,9 @@ static gboolean
 settle_bandwidth (gpointer data, GError **error)
 {
   QsnapCapture *capture = data;
+
+  if (capture->qmp->gone)
+    return TRUE;
 
   return qsnap_qmp_do (capture->qmp, "migrate-set-parameters",
                        qsnap_json_node_new ("max-bandwidth", 'i', capture->max_bandwidth, NULL),
@@ -362,6 +415,9 @@ settle_shutdown_action (gpointer data, GError **error)
 {
   QsnapCapture *capture = data;
 
+  if (capture->qmp->gone)
+    return TRUE;
+
   return qsnap_qmp_set_shutdown_action (capture->qmp, capture->guest->shutdown_action, error);
 }
 
@@ -377,25 +433,6 @@ hold_shutdown (QsnapCapture *capture, GError **error)
                    capture);
 
   return qsnap_qmp_set_shutdown_action (capture->qmp, "pause", error);
-}
-
-/* Last executed of all undos: where the guest ends up, whatever order things happened in. A plain
- * migration never starts a guest, so that one runs because somebody else wants it to. */
-static gboolean
-undo_run_state (gpointer data, GError **error)
-{
-  QsnapCapture *capture = data;
-  g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
-
-  if (status == NULL)
-    return FALSE;
-
-  if (capture->guest->was_running && g_str_equal (status, "paused"))
-    return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
-  if (!capture->guest->was_running && !capture->plain && g_str_equal (status, "running"))
-    return qsnap_qmp_do (capture->qmp, "stop", NULL, error);
-
-  return TRUE;
 }
 
 /* --- all of it ----------------------------------------------------------------------------- */
@@ -432,7 +469,6 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
                             guest, error))
     return FALSE;
 
-  qsnap_undo_push (capture->undo, "put the run state back", NULL, undo_run_state, capture);
   if (!prepare_overlays (capture, error) || !make_stream (capture, error) ||
       !hold_shutdown (capture, error) || (capture->plain && !raise_bandwidth (capture, error)) ||
       !qsnap_journal_step (&capture->journal, "pausing", error))

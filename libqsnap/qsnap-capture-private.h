@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <sys/types.h>
+
 #include "disk/qsnap-overlay.h"
 #include "qsnap-capture.h"
 #include "qsnap-guest.h"
@@ -24,6 +26,8 @@ typedef struct
   GCancellable *cancellable;
 
   QsnapGuest *guest;
+  /* The one that was made when the session's had ended. */
+  QsnapQmpClient *second_client;
   /* guest's */
   QsnapQmp *qmp;
   QsnapWatch *watch;
@@ -40,6 +44,9 @@ typedef struct
   char *path;
   int dir_fd;
   gboolean directory_made;
+  /* Locked by us: what is in it may be removed. */
+  gboolean directory_is_ours;
+  mode_t directory_mode;
   QsnapJournal journal;
   /* QsnapOverlay, as guest->drives */
   GPtrArray *overlays;
@@ -47,6 +54,7 @@ typedef struct
   QsnapSaver *saver;
   /* The library's copy of the pipe's read end, to read on if the saver dies. */
   int stream_read;
+  gint draining;
   gsize filler;
   gboolean gated;
   gboolean plain;
@@ -74,6 +82,9 @@ gboolean qsnap_capture_pause (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_save (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_seal (QsnapCapture *capture, GError **error);
 
+/* Right after the transaction: from here on a base must not change. */
+gboolean qsnap_capture_note_bases (QsnapCapture *capture, GError **error);
+
 /* What is known of the snapshot so far, for its manifest. */
 JsonObject *qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory);
 
@@ -83,11 +94,31 @@ gboolean qsnap_capture_remove_directory (QsnapCapture *capture, GError **error);
 /* FALSE, with the error, if the operation was cancelled. */
 gboolean qsnap_capture_go_on (QsnapCapture *capture, GError **error);
 
+/* --- of the migration ---------------------------------------------------------------------- */
+
+/* Pushes what ends it again. */
+gboolean qsnap_capture_start_migration (QsnapCapture *capture, GError **error);
+
+/* FALSE, with the error, if QEMU's migration is not of the kind that was asked for. */
+gboolean qsnap_capture_check_capabilities (QsnapCapture *capture, GError **error);
+
 /* FALSE, with the error, if the saver or QEMU's migration has failed. */
 gboolean qsnap_capture_check_stream (QsnapCapture *capture, GError **error);
 
 /* Waits until QEMU's migration has ended well; a guest whose memory went by plain migration is
  * paused again then. */
 gboolean qsnap_capture_finish_migration (QsnapCapture *capture, GError **error);
+
+/* FALSE, with the error, if the guest ran between disks and memory. */
+gboolean qsnap_capture_judge_run (QsnapCapture *capture, GError **error);
+
+/* Nothing of the stream is wanted any more; it is read to its end, whatever the saver does. */
+void qsnap_capture_drain (QsnapCapture *capture);
+
+/* --- of the connection --------------------------------------------------------------------- */
+
+/* Where the connection has ended but QEMU lives, makes another one, so that what was changed can be
+ * put back. Sets qmp->gone where there is no QEMU any more. */
+void qsnap_capture_reconnect (QsnapCapture *capture);
 
 G_END_DECLS

@@ -108,10 +108,25 @@ static gboolean
 sync_disk (QsnapDrive *drive, GError **error)
 {
   g_autofree char *folder = g_path_get_dirname (drive->overlay_file);
+  g_autoptr (JsonObject) noted = qsnap_file_identity_to_json (&drive->base);
 
   return sync_path (drive->file, 0, error) && sync_path (drive->overlay_file, 0, error) &&
          sync_path (folder, O_DIRECTORY, error) &&
-         qsnap_file_identity_read (&drive->base, drive->file, error);
+         qsnap_file_identity_check (noted, drive->file, error);
+}
+
+gboolean
+qsnap_capture_note_bases (QsnapCapture *capture, GError **error)
+{
+  for (guint i = 0; i < capture->guest->drives->len; i++)
+    {
+      QsnapDrive *drive = g_ptr_array_index (capture->guest->drives, i);
+
+      if (!qsnap_file_identity_read (&drive->base, drive->file, error))
+        return FALSE;
+    }
+
+  return TRUE;
 }
 
 /* --- the manifest -------------------------------------------------------------------------- */
@@ -272,13 +287,33 @@ write_snapshot (QsnapCapture *capture, JsonObject *memory, GError **error)
   return TRUE;
 }
 
+/* The last proof: only a migration of the other kind has an end of RAM in its stream, or has none.
+ */
+static gboolean
+check_kind (QsnapCapture *capture, JsonObject *memory, GError **error)
+{
+  const char *expected = capture->plain ? "migration" : "background-snapshot";
+  const char *kind = qsnap_json_get_string (memory, "stream");
+
+  if (g_strcmp0 (kind, expected) == 0)
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_INTERFERED,
+               "QEMU sent a %s where a %s was asked for: somebody else changed its migration "
+               "capabilities; the snapshot was thrown away",
+               kind != NULL ? kind : "stream of an unknown kind", expected);
+
+  return FALSE;
+}
+
 gboolean
 qsnap_capture_seal (QsnapCapture *capture, GError **error)
 {
   GPtrArray *drives = capture->guest->drives;
   g_autoptr (JsonObject) memory = qsnap_image_load_json (capture->dir_fd, error);
 
-  if (memory == NULL || !qsnap_journal_step (&capture->journal, "sealing", error))
+  if (memory == NULL || !check_kind (capture, memory, error) ||
+      !qsnap_journal_step (&capture->journal, "sealing", error))
     return FALSE;
 
   for (guint i = 0; i < drives->len; i++)

@@ -17,6 +17,7 @@
  * of their own; here is their order, and the one way out. */
 
 #define PROGRESS_MS 100
+#define ROLLBACK_TIMEOUT_MS (60 * 1000)
 
 gboolean
 qsnap_capture_go_on (QsnapCapture *capture, GError **error)
@@ -82,6 +83,9 @@ capture_clear (QsnapCapture *capture)
     return;
 
   qsnap_session_set_watch (qsnap_operation_get_session (capture->operation), NULL);
+  if (capture->second_client != NULL)
+    qsnap_qmp_client_close (capture->second_client);
+  g_clear_pointer (&capture->second_client, qsnap_qmp_client_unref);
   /* Its reports come in the worker's thread; none can come after this. */
   if (capture->saver != NULL)
     qsnap_worker_run_and_wait (free_saver, capture->saver);
@@ -210,7 +214,7 @@ carry_out_wish (QsnapCapture *capture)
            (capture->watch->panic_seen && capture->guest->ends_on_panic);
   g_mutex_unlock (&capture->watch->lock);
 
-  if (!wished || !g_str_equal (capture->guest->shutdown_action, "poweroff"))
+  if (!wished || capture->qmp->gone || !g_str_equal (capture->guest->shutdown_action, "poweroff"))
     return;
 
   status = qsnap_qmp_query_status (capture->qmp, NULL);
@@ -232,7 +236,7 @@ take_snapshot (QsnapCapture *capture, GError **error)
     return FALSE;
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_PAUSING);
-  if (!qsnap_capture_pause (capture, error))
+  if (!qsnap_capture_pause (capture, error) || !qsnap_capture_note_bases (capture, error))
     return FALSE;
 
   capture->snapshot =
@@ -253,6 +257,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
   g_autoptr (GError) unsettled = NULL;
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SETTLING);
+  qsnap_capture_reconnect (capture);
   qsnap_undo_run (capture->settle, &unsettled);
 
   if (capture->plain)
@@ -268,8 +273,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
   qsnap_operation_memory_complete (capture->operation, capture->snapshot);
   carry_out_wish (capture);
 
-  /* A QEMU that is gone needs nothing put back. */
-  if (unsettled == NULL || qsnap_watch_is_closed (capture->watch))
+  if (unsettled == NULL)
     {
       (void)qsnap_journal_remove (&capture->journal, NULL);
       return TRUE;
@@ -282,6 +286,24 @@ settle_and_seal (QsnapCapture *capture, GError **error)
   return FALSE;
 }
 
+/* The overlay had no room, and QEMU stopped the guest. It writes to its base again now. */
+static void
+resume_after_full_disk (QsnapCapture *capture)
+{
+  g_autofree char *status = NULL;
+  gboolean stopped;
+
+  g_mutex_lock (&capture->watch->lock);
+  stopped = capture->watch->no_space_seen;
+  g_mutex_unlock (&capture->watch->lock);
+  if (!stopped || !capture->guest->was_running || capture->qmp->gone)
+    return;
+
+  status = qsnap_qmp_query_status (capture->qmp, NULL);
+  if (g_strcmp0 (status, "io-error") == 0)
+    (void)qsnap_qmp_do (capture->qmp, "cont", NULL, NULL);
+}
+
 /* The first error is the one that is reported; what could not be undone is added to it. */
 static void
 roll_back (QsnapCapture *capture, GError **failure)
@@ -292,10 +314,15 @@ roll_back (QsnapCapture *capture, GError **failure)
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_ROLLING_BACK);
   if (capture->saver != NULL)
-    qsnap_saver_discard (capture->saver);
+    qsnap_capture_drain (capture);
+  qsnap_capture_reconnect (capture);
+  /* A caller's short timeout is for what it asks for, not for getting its guest back. */
+  if (capture->qmp->timeout_ms > 0)
+    capture->qmp->timeout_ms = MAX (capture->qmp->timeout_ms, ROLLBACK_TIMEOUT_MS);
 
   qsnap_undo_run (capture->undo, &undone);
   qsnap_undo_run (capture->settle, &settled);
+  resume_after_full_disk (capture);
   carry_out_wish (capture);
 
   /* Last, and only then: where something is left, the journal says what. */

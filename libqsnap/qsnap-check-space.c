@@ -21,7 +21,9 @@ check_existing (const char *path, QsnapReport *report)
   g_autofree char *journal = g_build_filename (path, "journal.json", NULL);
   struct stat found;
 
-  if (dir == NULL)
+  if (g_file_test (path, G_FILE_TEST_IS_SYMLINK))
+    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS, "%s is a symbolic link", path);
+  else if (dir == NULL)
     {
       g_autoptr (GError) error = NULL;
 

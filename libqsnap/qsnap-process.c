@@ -5,7 +5,10 @@
 #include "qsnap-process.h"
 
 #include <gio/gunixcredentialsmessage.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static char *
 proc_path (QsnapProcess *process, const char *name)
@@ -37,6 +40,9 @@ static void
 forget (QsnapProcess *process)
 {
   process->pid = 0;
+  if (process->pidfd >= 0)
+    close (process->pidfd);
+  process->pidfd = -1;
   g_clear_pointer (&process->directory, g_free);
   g_clear_pointer (&process->command_line, g_strfreev);
 }
@@ -64,9 +70,12 @@ qsnap_process_new_for_stream (GIOStream *stream)
   QsnapProcess *process = g_new0 (QsnapProcess, 1);
   g_autofree char *directory_link = NULL;
 
+  process->pidfd = -1;
   process->pid = peer_of_stream (stream);
   if (process->pid == 0)
     return process;
+
+  process->pidfd = (int)syscall (SYS_pidfd_open, process->pid, 0);
 
   directory_link = proc_path (process, "cwd");
   process->directory = g_file_read_link (directory_link, NULL);
@@ -111,6 +120,14 @@ qsnap_process_prove (QsnapProcess *process, int fd)
 
   if (fstat (fd, &sent) != 0 || qsnap_process_has_open (process, &sent) != QSNAP_OPEN_YES)
     forget (process);
+}
+
+gboolean
+qsnap_process_has_ended (QsnapProcess *process)
+{
+  struct pollfd ended = { .fd = process->pidfd, .events = POLLIN };
+
+  return process->pidfd >= 0 && poll (&ended, 1, 0) == 1;
 }
 
 static gint64

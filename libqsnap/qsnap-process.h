@@ -15,6 +15,8 @@ typedef struct
 {
   /* 0: unknown, all else below is unset then. */
   GPid pid;
+  /* Becomes readable when it ends; -1: unknown. */
+  int pidfd;
   char *directory;
   GStrv command_line;
 } QsnapProcess;
@@ -35,6 +37,9 @@ typedef enum
 } QsnapOpenState;
 
 QsnapOpenState qsnap_process_has_open (QsnapProcess *process, const struct stat *file);
+
+/* Whether the process has ended; FALSE where that is unknown. */
+gboolean qsnap_process_has_ended (QsnapProcess *process);
 
 /* Bytes of RAM that the process uses, file mappings not counted; -1: unknown. */
 gint64 qsnap_process_resident_bytes (QsnapProcess *process);

@@ -96,6 +96,8 @@ note_event_locked (QsnapWatch *watch, const char *name, JsonObject *data, gint64
     note_block_job_end (watch, data);
   else if (g_str_equal (name, "SHUTDOWN"))
     watch->shutdown_seen = TRUE;
+  else if (g_str_equal (name, "BLOCK_IO_ERROR") && qsnap_json_get_bool (data, "nospace", FALSE))
+    watch->no_space_seen = TRUE;
   else if (g_str_equal (name, "GUEST_PANICKED"))
     watch->panic_seen = TRUE;
 }
@@ -155,8 +157,8 @@ qsnap_watch_note_saver (const QsnapSaverReport *report, gpointer user_data)
       watch->saver_ended = TRUE;
       break;
     case QSNAP_SAVER_DIED:
-      /* The library itself reads to the end now. */
       note_saver_error (watch, report->error);
+      watch->saver_ended = TRUE;
       break;
     default:
       g_assert_not_reached ();
@@ -229,6 +231,27 @@ qsnap_watch_wait (QsnapWatch *watch,
     g_cancellable_disconnect (cancellable, handler);
 
   return content;
+}
+
+gboolean
+qsnap_watch_wait_saver (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms)
+{
+  gint64 deadline = g_get_monotonic_time () + (gint64)timeout_ms * 1000;
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+
+  while (!func (watch, NULL))
+    if (!g_cond_wait_until (&watch->cond, &watch->lock, deadline))
+      return func (watch, NULL);
+
+  return TRUE;
+}
+
+void
+qsnap_watch_reopen (QsnapWatch *watch)
+{
+  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+
+  g_clear_error (&watch->closed);
 }
 
 /* --- asking -------------------------------------------------------------------------------- */

@@ -41,12 +41,14 @@ typedef struct
   /* The guest shut down, was reset under -no-reboot, or panicked. */
   gboolean shutdown_seen;
   gboolean panic_seen;
+  /* A disk had no room for what the guest wrote, and QEMU stopped it. */
+  gboolean no_space_seen;
   GError *closed;
 
   gboolean saver_first_page;
   gint64 saver_first_page_time;
   gboolean saver_saved;
-  /* Nobody reads the stream any more: it has ended. */
+  /* The saver writes nothing any more: saved, drained, or dead. */
   gboolean saver_ended;
   GError *saver_error;
   guint64 bytes_done;
@@ -73,6 +75,12 @@ gboolean qsnap_watch_wait (QsnapWatch *watch,
                            gint timeout_ms,
                            GCancellable *cancellable,
                            GError **error);
+
+/* The same for what the saver reports, whatever became of the connection. */
+gboolean qsnap_watch_wait_saver (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms);
+
+/* There is a new connection. */
+void qsnap_watch_reopen (QsnapWatch *watch);
 
 /* How many of @kind came at or after index @since of the run events. */
 guint qsnap_watch_count (QsnapWatch *watch, QsnapRunEventKind kind, guint since);

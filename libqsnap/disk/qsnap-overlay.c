@@ -75,6 +75,9 @@ undo_fdset (gpointer data, GError **error)
   QsnapOverlay *overlay = data;
   gint64 fdset;
 
+  if (overlay->qmp->gone)
+    return TRUE;
+
   /* Asked for by path: the answer to add-fd may have been lost. */
   if (!qsnap_fdset_of_path (overlay->qmp, overlay->drive->overlay_file, &fdset, error))
     return FALSE;
@@ -88,6 +91,9 @@ static gboolean
 delete_node (QsnapOverlay *overlay, const char *node, GError **error)
 {
   g_autoptr (GError) failure = NULL;
+
+  if (overlay->qmp->gone)
+    return TRUE;
 
   if (qsnap_qmp_blockdev_del (overlay->qmp, node, &failure) ||
       strstr (failure->message, "Failed to find node") != NULL)
@@ -389,6 +395,16 @@ wait_until_ready (QsnapOverlay *overlay, const char *job, gboolean *stopped, GEr
   return qsnap_watch_wait (overlay->watch, merge_ready_or_ended, job, 0, NULL, error);
 }
 
+/* A job that has failed already has ended: job-complete's error says less than the job's own. */
+static gboolean
+complete_merge (QsnapOverlay *overlay, const char *job, GError **error)
+{
+  if (qsnap_watch_wait (overlay->watch, merge_ended, job, -1, NULL, NULL))
+    return TRUE;
+
+  return qsnap_qmp_job_command (overlay->qmp, "job-complete", job, error);
+}
+
 static gboolean
 run_merge (QsnapOverlay *overlay, const char *job, GError **error)
 {
@@ -402,11 +418,9 @@ run_merge (QsnapOverlay *overlay, const char *job, GError **error)
                      error))
     return FALSE;
 
-  merged = wait_until_ready (overlay, job, &stopped, error);
-  /* A job that failed already has ended: job-complete's error says less than the job's own. */
-  if (merged)
-    qsnap_qmp_job_command (overlay->qmp, "job-complete", job, NULL);
-  merged = merged && qsnap_watch_wait (overlay->watch, merge_ended, job, 0, NULL, error) &&
+  merged = wait_until_ready (overlay, job, &stopped, error) &&
+           complete_merge (overlay, job, error) &&
+           qsnap_watch_wait (overlay->watch, merge_ended, job, 0, NULL, error) &&
            !merge_failure (overlay->watch, job, error);
 
   if (stopped)
@@ -422,10 +436,7 @@ qsnap_overlay_merge_back (gpointer data, GError **error)
   g_autofree char *job = g_strconcat (overlay->drive->overlay_node, "-merge", NULL);
   gboolean in_use;
 
-  if (!is_in_use (overlay, &in_use, error))
-    return FALSE;
-
-  if (!in_use || run_merge (overlay, job, error))
+  if (is_in_use (overlay, &in_use, error) && (!in_use || run_merge (overlay, job, error)))
     return TRUE;
 
   g_prefix_error (error, "drive %s goes on in %s, which could not be merged into %s: ",

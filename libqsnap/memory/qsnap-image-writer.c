@@ -252,9 +252,10 @@ describe (QsnapImageWriter *writer, QsnapStreamParser *parser)
   return qsnap_json_object_new (
       "format", 'i', (gint64)QSNAP_IMAGE_FORMAT, "machine", 's',
       qsnap_stream_parser_get_machine (parser), "page-size", 'i', (gint64)QSNAP_PAGE_SIZE,
-      "checksum", 's', QSNAP_IMAGE_CHECKSUM, "stream-bytes", 'i',
-      (gint64)qsnap_stream_parser_get_bytes (parser), "pages", 'i', (gint64)n_data, "zero-pages",
-      'i', (gint64)n_zero, "absent-pages", 'i',
+      "checksum", 's', QSNAP_IMAGE_CHECKSUM, "stream", 's',
+      qsnap_stream_parser_has_ram_end (parser) ? "migration" : "background-snapshot",
+      "stream-bytes", 'i', (gint64)qsnap_stream_parser_get_bytes (parser), "pages", 'i',
+      (gint64)n_data, "zero-pages", 'i', (gint64)n_zero, "absent-pages", 'i',
       (gint64)(writer->bytes_total / QSNAP_PAGE_SIZE - n_data - n_zero), "blocks", 'a', blocks,
       "state", 'o',
       qsnap_json_object_new ("file", 's', QSNAP_IMAGE_STATE, "length", 'i',

@@ -20,6 +20,7 @@ G_BEGIN_DECLS
  *     machine         the machine type; not there if the stream does not name it
  *     page-size       4096
  *     checksum        "xxh3-64"
+ *     stream          "background-snapshot" or "migration"
  *     stream-bytes    what QEMU sent
  *     pages, zero-pages, absent-pages    over all blocks: with data, all zero, never sent
  *     blocks          in QEMU's order: name, length, pages, zero-pages; one with a file of its own

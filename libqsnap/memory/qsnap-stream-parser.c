@@ -486,6 +486,12 @@ qsnap_stream_parser_get_pages (QsnapStreamParser *parser)
   return parser->pages;
 }
 
+gboolean
+qsnap_stream_parser_has_ram_end (QsnapStreamParser *parser)
+{
+  return parser->ending;
+}
+
 guint64
 qsnap_stream_parser_get_bytes (QsnapStreamParser *parser)
 {

@@ -70,6 +70,8 @@ const char *qsnap_stream_parser_get_machine (QsnapStreamParser *parser);
 guint32 qsnap_stream_parser_get_ram_section_id (QsnapStreamParser *parser);
 /* Records seen: a page that came twice counts twice. */
 guint64 qsnap_stream_parser_get_pages (QsnapStreamParser *parser);
+/* Whether RAM had an end section: a plain migration's has one, a background snapshot's has not. */
+gboolean qsnap_stream_parser_has_ram_end (QsnapStreamParser *parser);
 /* Bytes pushed. */
 guint64 qsnap_stream_parser_get_bytes (QsnapStreamParser *parser);
 /* Where in the stream the device state begins; 0 while that has not come. */

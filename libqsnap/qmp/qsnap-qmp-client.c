@@ -226,7 +226,8 @@ fail_call (gpointer key, gpointer value, gpointer user_data)
   call->func (NULL, user_data, call->user_data);
 }
 
-/* Takes @failure. What handlers see: every pending call fails, then `closed`, once. */
+/* Takes @failure. What handlers see: `closed`, once, and then every pending call fails: whoever
+ * waits for a call knows the reason when it returns. */
 static void
 client_fail (QsnapQmpClient *client, GError *failure, gboolean ours)
 {
@@ -246,8 +247,8 @@ client_fail (QsnapQmpClient *client, GError *failure, gboolean ours)
   g_mutex_unlock (&client->lock);
 
   g_cancellable_cancel (client->io_cancellable);
-  g_hash_table_foreach (pending, fail_call, failure);
   client->handlers.closed (ours ? NULL : failure, client->user_data);
+  g_hash_table_foreach (pending, fail_call, failure);
   qsnap_worker_run (close_stream_later, qsnap_qmp_client_ref (client),
                     (GDestroyNotify)qsnap_qmp_client_unref);
 }

@@ -18,6 +18,8 @@ typedef struct
   QsnapQmpClient *client;
   /* 0: no limit */
   guint timeout_ms;
+  /* QEMU is known to have ended: nothing in it has to be put back. */
+  gboolean gone;
 } QsnapQmp;
 
 /* @arguments are taken. */

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-address.h"
+#include "qsnap-capture-private.h"
+
+/* A connection that ends in mid-capture, with QEMU alive at its other end, must not leave the guest
+ * stopped, or a capability on: QEMU is called again. */
+
+#define CONNECT_TIMEOUT_MS 5000
+
+static void
+note_event (const char *name, JsonNode *data, gint64 time, gpointer watch)
+{
+  qsnap_watch_note_event (watch, name, data, time);
+}
+
+static void
+note_closed (const GError *error, gpointer watch)
+{
+  g_autoptr (GError) closed = error != NULL
+                                  ? g_error_copy (error)
+                                  : g_error_new_literal (QSNAP_ERROR, QSNAP_ERROR_CLOSED, "closed");
+
+  qsnap_watch_note_closed (watch, closed);
+}
+
+static void
+unref_watch (gpointer watch)
+{
+  qsnap_watch_unref (watch);
+}
+
+static QsnapQmpClient *
+connect_again (QsnapCapture *capture, GError **error)
+{
+  static const QsnapQmpHandlers handlers = { note_event, note_closed };
+  QsnapSession *session = qsnap_operation_get_session (capture->operation);
+  const char *address = qsnap_session_get_address (session);
+  g_autoptr (GIOStream) stream = NULL;
+  g_autoptr (QsnapQmpClient) client = NULL;
+  g_autoptr (JsonNode) greeting = NULL;
+
+  if (address == NULL)
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_CLOSED,
+                           "the session's stream cannot be opened again");
+      return NULL;
+    }
+
+  stream = qsnap_address_connect (address, CONNECT_TIMEOUT_MS, NULL, error);
+  if (stream == NULL)
+    return NULL;
+
+  client = qsnap_qmp_client_new (stream, &handlers, qsnap_watch_ref (capture->watch), unref_watch);
+  greeting = qsnap_qmp_client_negotiate (client, CONNECT_TIMEOUT_MS, NULL, error);
+  if (greeting == NULL)
+    {
+      qsnap_qmp_client_close (client);
+      return NULL;
+    }
+
+  return g_steal_pointer (&client);
+}
+
+static gboolean
+nobody_is_there (QsnapCapture *capture, const GError *error)
+{
+  if (capture->guest->process->pid != 0)
+    return qsnap_process_has_ended (capture->guest->process);
+
+  return g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CONNECTION_REFUSED) ||
+         g_error_matches (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND);
+}
+
+static gboolean
+is_noted (QsnapWatch *watch, gconstpointer data)
+{
+  return watch->closed != NULL;
+}
+
+void
+qsnap_capture_reconnect (QsnapCapture *capture)
+{
+  g_autoptr (GError) error = NULL;
+  QsnapQmpClient *client;
+
+  if (!qsnap_qmp_client_is_closed (capture->qmp->client) || capture->qmp->gone)
+    return;
+
+  /* The end is noted by another thread: before it is forgotten, it has to be known. */
+  (void)qsnap_watch_wait (capture->watch, is_noted, NULL, CONNECT_TIMEOUT_MS, NULL, NULL);
+
+  capture->qmp->gone = qsnap_process_has_ended (capture->guest->process);
+  if (capture->qmp->gone)
+    return;
+
+  client = connect_again (capture, &error);
+  if (client == NULL)
+    {
+      g_debug ("cannot connect again: %s", error->message);
+      capture->qmp->gone = nobody_is_there (capture, error);
+      return;
+    }
+
+  qsnap_watch_reopen (capture->watch);
+  qsnap_qmp_client_unref (capture->qmp->client);
+  capture->qmp->client = qsnap_qmp_client_ref (client);
+  capture->second_client = client;
+}
