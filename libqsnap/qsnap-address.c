@@ -42,7 +42,8 @@ parse_tcp (const char *address, const char *host_and_port, GError **error)
   if (strrchr (host_and_port, ':') != NULL)
     connectable = g_network_address_parse (host_and_port, 0, &failure);
 
-  if (connectable == NULL || g_network_address_get_port (G_NETWORK_ADDRESS (connectable)) == 0)
+  if (connectable == NULL || g_network_address_get_port (G_NETWORK_ADDRESS (connectable)) == 0 ||
+      *g_network_address_get_hostname (G_NETWORK_ADDRESS (connectable)) == '\0')
     {
       g_clear_object (&connectable);
       g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,

@@ -108,7 +108,7 @@ leave_postmigrate (QsnapCapture *capture, GError **error)
     return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
 
   return qsnap_qmp_client_call_pair (capture->qmp->client, "cont", NULL, "stop", NULL,
-                                     capture->qmp->timeout_ms, error);
+                                     capture->qmp->timeout_ms, NULL, error);
 }
 
 /* On 7.2 cancelling hangs the guest. On 10.0 it is safe once pages flow; before, QEMU closes a

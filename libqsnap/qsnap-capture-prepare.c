@@ -281,11 +281,19 @@ static gboolean
 settle_keep_fd (gpointer data, GError **error)
 {
   QsnapCapture *capture = data;
+  g_autoptr (GError) failure = NULL;
 
   if (capture->qmp->gone)
     return TRUE;
 
-  return qsnap_qmp_closefd (capture->qmp, QSNAP_KEEP_FD_NAME, error);
+  /* It may never have come there. */
+  if (qsnap_qmp_closefd (capture->qmp, QSNAP_KEEP_FD_NAME, &failure) ||
+      strstr (failure->message, "not found") != NULL)
+    return TRUE;
+
+  g_propagate_error (error, g_steal_pointer (&failure));
+
+  return FALSE;
 }
 
 static gboolean
@@ -321,14 +329,11 @@ static gboolean
 pass_stream (QsnapCapture *capture, int write_end, GError **error)
 {
   qsnap_undo_push (capture->undo, "close the stream in QEMU", NULL, undo_stream_fd, capture);
-  if (!qsnap_qmp_getfd (capture->qmp, QSNAP_STREAM_FD_NAME, write_end, error) ||
-      !qsnap_qmp_getfd (capture->qmp, QSNAP_KEEP_FD_NAME, capture->stream_read, error))
-    return FALSE;
-
   qsnap_undo_push (capture->settle, "close the stream's copy in QEMU", NULL, settle_keep_fd,
                    capture);
 
-  return TRUE;
+  return qsnap_qmp_getfd (capture->qmp, QSNAP_STREAM_FD_NAME, write_end, error) &&
+         qsnap_qmp_getfd (capture->qmp, QSNAP_KEEP_FD_NAME, capture->stream_read, error);
 }
 
 /* The gate is a pipe that is full before QEMU writes to it. */
@@ -367,14 +372,20 @@ settle_capabilities (gpointer data, GError **error)
                        qsnap_qmp_capabilities_arguments (found), error);
 }
 
+void
+qsnap_capture_settle_capabilities (QsnapCapture *capture)
+{
+  qsnap_undo_push (capture->settle, "put the migration capabilities back", NULL,
+                   settle_capabilities, capture);
+}
+
 static gboolean
 set_capabilities (QsnapCapture *capture, GError **error)
 {
   if (g_hash_table_size (capture->guest->wanted_capabilities) == 0)
     return TRUE;
 
-  qsnap_undo_push (capture->settle, "put the migration capabilities back", NULL,
-                   settle_capabilities, capture);
+  qsnap_capture_settle_capabilities (capture);
 
   return qsnap_qmp_do (capture->qmp, "migrate-set-capabilities",
                        qsnap_qmp_capabilities_arguments (capture->guest->wanted_capabilities),

@@ -82,6 +82,9 @@ gboolean qsnap_capture_pause (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_save (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_seal (QsnapCapture *capture, GError **error);
 
+/* Pushes what puts the migration capabilities back. */
+void qsnap_capture_settle_capabilities (QsnapCapture *capture);
+
 /* Right after the transaction: from here on a base must not change. */
 gboolean qsnap_capture_note_bases (QsnapCapture *capture, GError **error);
 

@@ -119,6 +119,8 @@ check (QsnapCapture *capture, GError **error)
                           error))
     {
       g_prefix_error (error, "checking the guest: ");
+      if (capture->guest->capabilities_uncertain)
+        qsnap_capture_settle_capabilities (capture);
       return FALSE;
     }
 
@@ -207,18 +209,20 @@ static void
 carry_out_wish (QsnapCapture *capture)
 {
   g_autofree char *status = NULL;
-  gboolean wished;
+  gboolean shut_down, panicked;
 
   g_mutex_lock (&capture->watch->lock);
-  wished = capture->watch->shutdown_seen ||
-           (capture->watch->panic_seen && capture->guest->ends_on_panic);
+  shut_down = capture->watch->shutdown_seen;
+  panicked = capture->watch->panic_seen && capture->guest->ends_on_panic;
   g_mutex_unlock (&capture->watch->lock);
 
-  if (!wished || capture->qmp->gone || !g_str_equal (capture->guest->shutdown_action, "poweroff"))
+  if (capture->qmp->gone || !(shut_down || panicked) ||
+      !g_str_equal (capture->guest->shutdown_action, "poweroff"))
     return;
 
+  /* A guest that shut down right before the pause runs again on 7.2, to no purpose. */
   status = qsnap_qmp_query_status (capture->qmp, NULL);
-  if (g_strcmp0 (status, "shutdown") == 0 || g_strcmp0 (status, "guest-panicked") == 0)
+  if (shut_down || g_strcmp0 (status, "guest-panicked") == 0)
     (void)qsnap_qmp_do (capture->qmp, "quit", NULL, NULL);
 }
 

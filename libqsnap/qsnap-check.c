@@ -132,10 +132,10 @@ prove_process (QsnapGuest *guest, GError **error)
 
   sent = qsnap_qmp_getfd (&guest->qmp, PROBE_FD_NAME, fds[0], error);
   if (sent)
-    {
-      qsnap_process_prove (guest->process, fds[0]);
-      sent = qsnap_qmp_closefd (&guest->qmp, PROBE_FD_NAME, error);
-    }
+    qsnap_process_prove (guest->process, fds[0]);
+  /* In any case: the answer may have been lost, and the descriptor be there. */
+  if (!qsnap_qmp_closefd (&guest->qmp, PROBE_FD_NAME, sent ? error : NULL))
+    sent = FALSE;
   close (fds[0]);
   close (fds[1]);
 
@@ -260,6 +260,24 @@ hint_for (const char *message)
   return "";
 }
 
+/* What was switched on has to be off again; no other answer to the check is worth more. */
+static gboolean
+switch_back (QsnapGuest *guest, GHashTable *found, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (qsnap_qmp_do (&guest->qmp, "migrate-set-capabilities",
+                    qsnap_qmp_capabilities_arguments (found), &failure))
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED,
+               "the migration capability background-snapshot could not be switched off again: do "
+               "that before the guest is migrated, or it will run twice: %s",
+               failure->message);
+
+  return FALSE;
+}
+
 /* QEMU only tells whether it can by being asked to. Both commands travel in one write: a client
  * that dies in between must not leave the capability on. */
 static gboolean
@@ -267,21 +285,24 @@ try_capability (QsnapGuest *guest, QsnapReport *report, GError **error)
 {
   g_autoptr (GHashTable) found = qsnap_guest_found_capabilities (guest);
   g_autoptr (GError) failure = NULL;
+  gboolean switched;
 
-  if (g_hash_table_size (found) == 0)
-    return TRUE;
-
-  if (qsnap_qmp_client_call_pair (
+  if (g_hash_table_size (found) == 0 ||
+      qsnap_qmp_client_call_pair (
           guest->qmp.client, "migrate-set-capabilities",
           qsnap_qmp_capabilities_arguments (guest->wanted_capabilities), "migrate-set-capabilities",
-          qsnap_qmp_capabilities_arguments (found), guest->qmp.timeout_ms, &failure))
+          qsnap_qmp_capabilities_arguments (found), guest->qmp.timeout_ms, &switched, &failure))
     return TRUE;
 
   if (failure->domain != QSNAP_QMP_ERROR)
     {
-      g_propagate_error (error, g_steal_pointer (&failure));
+      guest->capabilities_uncertain = TRUE;
+      g_propagate_prefixed_error (error, g_steal_pointer (&failure), "migrate-set-capabilities: ");
       return FALSE;
     }
+
+  if (switched)
+    return switch_back (guest, found, error);
 
   qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
                             "QEMU cannot track writes to this guest's memory (%s)%s",
@@ -350,12 +371,17 @@ has_prefix_of (const char *text, const char *const *prefixes)
 }
 
 /* Children are listed as (name, "child<TYPE>"). */
-static void
-check_children (QsnapGuest *guest, const char *path, QsnapReport *report)
+static gboolean
+check_children (QsnapGuest *guest, const char *path, QsnapReport *report, GError **error)
 {
-  g_autoptr (JsonNode) reply =
-      qsnap_qmp_try (&guest->qmp, "qom-list", qsnap_json_node_new ("path", 's', path, NULL));
-  JsonArray *list = qsnap_json_array (reply);
+  g_autoptr (JsonNode) reply = NULL;
+  JsonArray *list;
+
+  if (!qsnap_qmp_ask (&guest->qmp, "qom-list", qsnap_json_node_new ("path", 's', path, NULL),
+                      &reply, error))
+    return FALSE;
+
+  list = qsnap_json_array (reply);
 
   for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
     {
@@ -373,20 +399,24 @@ check_children (QsnapGuest *guest, const char *path, QsnapReport *report)
                                 (int)(strlen (type) - strlen ("child<>")),
                                 type + strlen ("child<"));
     }
+
+  return TRUE;
 }
 
 /* Network backends are no QOM objects, and only the human monitor tells their types. */
-static void
-check_networks (QsnapGuest *guest, QsnapReport *report)
+static gboolean
+check_networks (QsnapGuest *guest, QsnapReport *report, GError **error)
 {
   static const char *const types[] = { "vhost-user", "vhost-vdpa", NULL };
-  g_autoptr (JsonNode) reply =
-      qsnap_qmp_try (&guest->qmp, "human-monitor-command",
-                     qsnap_json_node_new ("command-line", 's', "info network", NULL));
+  g_autoptr (JsonNode) reply = NULL;
   const char *text;
 
+  if (!qsnap_qmp_ask (&guest->qmp, "human-monitor-command",
+                      qsnap_json_node_new ("command-line", 's', "info network", NULL), &reply,
+                      error))
+    return FALSE;
   if (reply == NULL || json_node_get_value_type (reply) != G_TYPE_STRING)
-    return;
+    return TRUE;
 
   text = json_node_get_string (reply);
   for (gsize i = 0; types[i] != NULL; i++)
@@ -399,6 +429,8 @@ check_networks (QsnapGuest *guest, QsnapReport *report)
                                   "which cannot be tracked",
                                   types[i]);
     }
+
+  return TRUE;
 }
 
 static gboolean
@@ -510,15 +542,19 @@ export_may_write (JsonObject *graph, const char *node)
   return FALSE;
 }
 
-static void
-check_exports (QsnapGuest *guest, QsnapReport *report)
+static gboolean
+check_exports (QsnapGuest *guest, QsnapReport *report, GError **error)
 {
-  g_autoptr (JsonNode) reply = qsnap_qmp_try (&guest->qmp, "query-block-exports", NULL);
+  g_autoptr (JsonNode) reply = NULL;
   g_autoptr (JsonNode) graph = NULL;
-  JsonArray *exports = qsnap_json_array (reply);
+  JsonArray *exports;
 
+  if (!qsnap_qmp_ask (&guest->qmp, "query-block-exports", NULL, &reply, error))
+    return FALSE;
+
+  exports = qsnap_json_array (reply);
   if (exports == NULL || json_array_get_length (exports) == 0)
-    return;
+    return TRUE;
 
   graph = qsnap_qmp_try (&guest->qmp, "x-debug-query-block-graph", NULL);
   for (guint i = 0; i < json_array_get_length (exports); i++)
@@ -533,6 +569,8 @@ check_exports (QsnapGuest *guest, QsnapReport *report)
                                   node, qsnap_json_get_string (export, "type"),
                                   qsnap_json_get_string (export, "id"));
     }
+
+  return TRUE;
 }
 
 /* --- all of it ----------------------------------------------------------------------------- */
@@ -578,11 +616,12 @@ qsnap_check_guest (QsnapGuest *guest,
   g_ptr_array_unref (guest->drives);
   guest->drives = g_steal_pointer (&drives);
 
-  check_children (guest, "/machine/peripheral", report);
-  check_children (guest, "/machine/peripheral-anon", report);
-  check_children (guest, "/objects", report);
-  check_networks (guest, report);
-  check_exports (guest, report);
+  if (!check_children (guest, "/machine/peripheral", report, error) ||
+      !check_children (guest, "/machine/peripheral-anon", report, error) ||
+      !check_children (guest, "/objects", report, error) ||
+      !check_networks (guest, report, error) || !check_exports (guest, report, error))
+    return FALSE;
+
   warn_of_shared_memory (guest, report);
   if (options != NULL)
     qsnap_check_directories (guest, options, report);

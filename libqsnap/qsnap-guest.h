@@ -32,6 +32,8 @@ typedef struct
    * in wanted_capabilities with the state that is needed. */
   GHashTable *capabilities;
   GHashTable *wanted_capabilities;
+  /* The trial got no answer: they may be switched. */
+  gboolean capabilities_uncertain;
   /* What QEMU does when the guest shuts down, and whether it ends when the guest panics: there is
    * no command that tells it. */
   const char *shutdown_action;

@@ -197,7 +197,7 @@ emit_event (QsnapSession *self, gpointer data)
   self->queued_events--;
   g_mutex_unlock (&self->lock);
 
-  g_signal_emit (self, signals[SIGNAL_EVENT], g_quark_from_string (event->name), event->name,
+  g_signal_emit (self, signals[SIGNAL_EVENT], g_quark_try_string (event->name), event->name,
                  event->data, event->time);
 }
 
@@ -234,9 +234,10 @@ queue_event (QsnapSession *self, const char *name, JsonNode *data, gint64 time)
   GQuark detail = g_quark_try_string (name);
   Event *event;
 
-  /* A name that no handler was connected for has no quark, or no handler: peers cannot make the
-   * table of quarks grow. */
-  if (!g_signal_has_handler_pending (self, signals[SIGNAL_EVENT], detail, TRUE))
+  /* A handler without a detail takes all, one with a detail is found by it alone. A name that
+   * nobody connected for has no quark: peers cannot make the table of quarks grow. */
+  if (!g_signal_has_handler_pending (self, signals[SIGNAL_EVENT], 0, TRUE) &&
+      (detail == 0 || !g_signal_has_handler_pending (self, signals[SIGNAL_EVENT], detail, TRUE)))
     return;
   if (!reserve_event (self))
     return;

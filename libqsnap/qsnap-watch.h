@@ -38,7 +38,8 @@ typedef struct
   GHashTable *jobs;
   /* Block job id → "ready", "completed", "cancelled" or "error: …". */
   GHashTable *block_jobs;
-  /* The guest shut down, was reset under -no-reboot, or panicked. */
+  /* The guest shut down, was reset under -no-reboot, or panicked, and was not started anew since.
+   */
   gboolean shutdown_seen;
   gboolean panic_seen;
   /* A disk had no room for what the guest wrote, and QEMU stopped it. */

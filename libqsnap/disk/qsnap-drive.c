@@ -296,27 +296,36 @@ check_nvram (QsnapDrive *drive, QsnapReport *report)
 }
 
 /* pflash keeps its content in RAM as well; QEMU writes that RAM over the image after a load. */
-static void
-find_nvram_block (QsnapQmp *qmp, QsnapDrive *drive)
+static gboolean
+get_qom_string (QsnapQmp *qmp, const char *path, const char *property, char **value, GError **error)
 {
-  g_autoptr (JsonNode) type = NULL;
-  g_autoptr (JsonNode) name = NULL;
+  g_autoptr (JsonNode) reply = NULL;
+
+  if (!qsnap_qmp_ask (qmp, "qom-get",
+                      qsnap_json_node_new ("path", 's', path, "property", 's', property, NULL),
+                      &reply, error))
+    return FALSE;
+
+  if (reply != NULL && json_node_get_value_type (reply) == G_TYPE_STRING)
+    *value = json_node_dup_string (reply);
+
+  return TRUE;
+}
+
+static gboolean
+find_nvram_block (QsnapQmp *qmp, QsnapDrive *drive, GError **error)
+{
+  g_autofree char *type = NULL;
 
   if (drive->qdev == NULL || !g_str_has_prefix (drive->qdev, "/machine/"))
-    return;
+    return TRUE;
 
-  type =
-      qsnap_qmp_try (qmp, "qom-get",
-                     qsnap_json_node_new ("path", 's', drive->qdev, "property", 's', "type", NULL));
-  if (type == NULL || json_node_get_value_type (type) != G_TYPE_STRING ||
-      !g_str_has_prefix (json_node_get_string (type), "cfi.pflash"))
-    return;
+  if (!get_qom_string (qmp, drive->qdev, "type", &type, error))
+    return FALSE;
+  if (type == NULL || !g_str_has_prefix (type, "cfi.pflash"))
+    return TRUE;
 
-  name =
-      qsnap_qmp_try (qmp, "qom-get",
-                     qsnap_json_node_new ("path", 's', drive->qdev, "property", 's', "name", NULL));
-  if (name != NULL && json_node_get_value_type (name) == G_TYPE_STRING)
-    drive->nvram_block = g_strdup (json_node_get_string (name));
+  return get_qom_string (qmp, drive->qdev, "name", &drive->nvram_block, error);
 }
 
 GPtrArray *
@@ -351,7 +360,8 @@ qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, QsnapReport *report, G
 
       drive->file = filename != NULL ? qsnap_drive_resolve_file (qmp, process, filename) : NULL;
       check_drive (drive, process, filename, report);
-      find_nvram_block (qmp, drive);
+      if (!find_nvram_block (qmp, drive, error))
+        return NULL;
       check_nvram (drive, report);
     }
 

@@ -217,15 +217,21 @@ add_file_node (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
                        error);
 }
 
+static char *
+create_job (QsnapOverlay *overlay)
+{
+  return g_strconcat (overlay->drive->overlay_node, "-create", NULL);
+}
+
 static gboolean
 job_concluded (QsnapWatch *watch, gconstpointer job)
 {
   return g_strcmp0 (g_hash_table_lookup (watch->jobs, job), "concluded") == 0;
 }
 
-/* The event only says that it ended; how, the job list knows. */
+/* The entry of @job in QEMU's list, or NULL if there is none. */
 static gboolean
-check_job (QsnapOverlay *overlay, const char *job, GError **error)
+find_job (QsnapOverlay *overlay, const char *job, JsonObject **entry, GError **error)
 {
   g_autoptr (JsonNode) reply = qsnap_qmp_run (overlay->qmp, "query-jobs", NULL, error);
   JsonArray *jobs = qsnap_json_array (reply);
@@ -233,51 +239,97 @@ check_job (QsnapOverlay *overlay, const char *job, GError **error)
   if (reply == NULL)
     return FALSE;
 
+  *entry = NULL;
   for (guint i = 0; jobs != NULL && i < json_array_get_length (jobs); i++)
     {
-      JsonObject *entry = qsnap_json_array_object (jobs, i);
-      const char *failure = qsnap_json_get_string (entry, "error");
+      JsonObject *candidate = qsnap_json_array_object (jobs, i);
 
-      if (failure != NULL && g_strcmp0 (qsnap_json_get_string (entry, "id"), job) == 0)
-        {
-          g_set_error (error, QSNAP_QMP_ERROR, QSNAP_QMP_ERROR_GENERIC, "blockdev-create: %s",
-                       failure);
-          return FALSE;
-        }
+      if (g_strcmp0 (qsnap_json_get_string (candidate, "id"), job) == 0)
+        *entry = json_object_ref (candidate);
     }
 
   return TRUE;
 }
 
+/* A job that has ended stays until it is dismissed. It is short: one that runs ends soon. */
+static gboolean
+undo_create_job (gpointer data, GError **error)
+{
+  QsnapOverlay *overlay = data;
+  g_autofree char *job = create_job (overlay);
+
+  for (guint i = 0; !overlay->qmp->gone && i < JOB_TIMEOUT_MS / 100; i++)
+    {
+      g_autoptr (JsonObject) entry = NULL;
+
+      if (!find_job (overlay, job, &entry, error))
+        return FALSE;
+      if (entry == NULL)
+        return TRUE;
+      if (g_strcmp0 (qsnap_json_get_string (entry, "status"), "concluded") == 0)
+        return qsnap_qmp_job_command (overlay->qmp, "job-dismiss", job, error);
+      g_usleep (100 * 1000);
+    }
+
+  return TRUE;
+}
+
+/* The event only says that it ended; how, the job list knows. */
+static gboolean
+check_job (QsnapOverlay *overlay, const char *job, GError **error)
+{
+  g_autoptr (JsonObject) entry = NULL;
+  const char *failure;
+
+  if (!find_job (overlay, job, &entry, error))
+    return FALSE;
+
+  failure = qsnap_json_get_string (entry, "error");
+  if (failure == NULL)
+    return TRUE;
+
+  g_set_error (error, QSNAP_QMP_ERROR, QSNAP_QMP_ERROR_GENERIC, "blockdev-create: %s", failure);
+
+  return FALSE;
+}
+
+static gboolean
+wait_for_job (QsnapOverlay *overlay, const char *job, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (qsnap_watch_wait (overlay->watch, job_concluded, job, JOB_TIMEOUT_MS, NULL, &failure))
+    return TRUE;
+
+  if (failure == NULL)
+    g_set_error (&failure, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT, "it is not made after %d seconds",
+                 JOB_TIMEOUT_MS / 1000);
+  g_propagate_prefixed_error (error, g_steal_pointer (&failure), "blockdev-create: ");
+
+  return FALSE;
+}
+
 /* Once started the job is short; cancelling is looked at after it. */
 static gboolean
-format_overlay (QsnapOverlay *overlay, GError **error)
+format_overlay (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
 {
   QsnapDrive *drive = overlay->drive;
-  g_autofree char *job = g_strconcat (drive->overlay_node, "-create", NULL);
+  g_autofree char *job = create_job (overlay);
   JsonObject *options = qsnap_json_object_new (
       "driver", 's', "qcow2", "file", 's', drive->overlay_file_node, "size", 'i', drive->size,
       "backing-file", 's', drive->file, "backing-fmt", 's', qsnap_drive_format (drive), NULL);
-  gboolean created;
 
+  qsnap_undo_push (undo, "dismiss the job that made the overlay", drive, undo_create_job, overlay);
   if (!qsnap_qmp_do (overlay->qmp, "blockdev-create",
                      qsnap_json_node_new ("job-id", 's', job, "options", 'o', options, NULL),
-                     error))
+                     error) ||
+      !wait_for_job (overlay, job, error) || !check_job (overlay, job, error) ||
+      !qsnap_qmp_job_command (overlay->qmp, "job-dismiss", job, error))
     return FALSE;
 
-  if (!qsnap_watch_wait (overlay->watch, job_concluded, job, JOB_TIMEOUT_MS, NULL, error))
-    {
-      if (error != NULL && *error == NULL)
-        g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
-                     "blockdev-create: %s is not made after %d seconds", drive->overlay_file,
-                     JOB_TIMEOUT_MS / 1000);
-      return FALSE;
-    }
+  qsnap_undo_drop (undo, undo_create_job, overlay);
 
-  created = check_job (overlay, job, error);
-
-  return qsnap_qmp_job_command (overlay->qmp, "job-dismiss", job, created ? error : NULL) &&
-         created;
+  return TRUE;
 }
 
 static gboolean
@@ -300,7 +352,7 @@ gboolean
 qsnap_overlay_prepare (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
 {
   if (create_file (overlay, undo, error) && add_file_node (overlay, undo, error) &&
-      format_overlay (overlay, error) && add_node (overlay, undo, error))
+      format_overlay (overlay, undo, error) && add_node (overlay, undo, error))
     return TRUE;
 
   g_prefix_error (error, "preparing an overlay for drive %s: ", qsnap_drive_label (overlay->drive));

@@ -802,6 +802,7 @@ qsnap_qmp_client_call_pair (QsnapQmpClient *client,
                             const char *second,
                             JsonNode *second_arguments,
                             guint timeout_ms,
+                            gboolean *first_done,
                             GError **error)
 {
   Waiter waiters[2];
@@ -839,6 +840,8 @@ qsnap_qmp_client_call_pair (QsnapQmpClient *client,
   waiter_clear (&waiters[0]);
   waiter_clear (&waiters[1]);
 
+  if (first_done != NULL)
+    *first_done = first_reply != NULL;
   if (failure != NULL)
     g_propagate_error (error, g_steal_pointer (&failure));
 

@@ -63,14 +63,16 @@ JsonNode *qsnap_qmp_client_call (QsnapQmpClient *client,
                                  GCancellable *cancellable,
                                  GError **error);
 
-/* Two commands in one write, so that nothing of ours can come between them, not even our death.
- * Answers both replies; an error of the first is in @error, the second is sent regardless. */
+/* Two commands in one write, so that nothing of ours can come between them, not even our death. The
+ * second is sent, and waited for, whatever becomes of the first; @error is that of the first that
+ * failed. @first_done may be NULL. */
 gboolean qsnap_qmp_client_call_pair (QsnapQmpClient *client,
                                      const char *first,
                                      JsonNode *first_arguments,
                                      const char *second,
                                      JsonNode *second_arguments,
                                      guint timeout_ms,
+                                     gboolean *first_done,
                                      GError **error);
 
 gboolean qsnap_qmp_client_can_pass_fds (QsnapQmpClient *client);

@@ -63,6 +63,21 @@ qsnap_qmp_try (QsnapQmp *qmp, const char *command, JsonNode *arguments)
   return run (qmp, command, arguments, NULL, NULL);
 }
 
+gboolean
+qsnap_qmp_ask (
+    QsnapQmp *qmp, const char *command, JsonNode *arguments, JsonNode **reply, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  *reply = run (qmp, command, arguments, NULL, &failure);
+  if (*reply != NULL || failure->domain == QSNAP_QMP_ERROR)
+    return TRUE;
+
+  g_propagate_error (error, g_steal_pointer (&failure));
+
+  return FALSE;
+}
+
 char *
 qsnap_qmp_query_status (QsnapQmp *qmp, GError **error)
 {

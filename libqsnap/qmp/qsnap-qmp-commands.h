@@ -31,6 +31,11 @@ JsonNode *qsnap_qmp_run_with_fd (
 /* Answers where @error may be thrown away: NULL if the command does not exist or fails. */
 JsonNode *qsnap_qmp_try (QsnapQmp *qmp, const char *command, JsonNode *arguments);
 
+/* For what is looked for, where a QEMU that does not have it is as good as one that has none: an
+ * error that QEMU answered is a NULL @reply. FALSE only if there is no answer. */
+gboolean qsnap_qmp_ask (
+    QsnapQmp *qmp, const char *command, JsonNode *arguments, JsonNode **reply, GError **error);
+
 /* The run state by name. */
 char *qsnap_qmp_query_status (QsnapQmp *qmp, GError **error);
 gboolean qsnap_qmp_is_running (QsnapQmp *qmp, gboolean *running, GError **error);

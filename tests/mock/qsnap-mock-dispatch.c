@@ -329,6 +329,8 @@ answer_from_model (MockQemu *mock, const MockRequest *request)
         error = g_error_copy (verdict.error);
       else
         value = json_node_copy (verdict.canned);
+      if (verdict.error != NULL || verdict.canned != NULL)
+        mock_swallow_fds (mock);
       send_verdict (mock, &verdict, mock_reply_new (value, error, request->id));
     }
   mock_verdict_clear (&verdict);

@@ -145,6 +145,7 @@ char *mock_object_to_string (JsonObject *object);
 /* --- script --- */
 void mock_step_free (MockStep *step);
 void mock_late_free (gpointer data);
+void mock_swallow_fds (MockQemu *mock);
 void mock_script_answer (MockQemu *mock, MockStep *step, const MockRequest *request);
 /* Sends the late replies whose time has come. */
 void mock_script_replied (MockQemu *mock);

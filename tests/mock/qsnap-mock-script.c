@@ -248,9 +248,9 @@ check_request (MockQemu *mock, MockStep *step, const MockRequest *request)
                    n_fds);
 }
 
-/* Scripts take the descriptors that came; only their number matters. */
-static void
-swallow_fds (MockQemu *mock)
+/* Answers that are no model's take the descriptors that came, as QEMU's failing commands do. */
+void
+mock_swallow_fds (MockQemu *mock)
 {
   while (mock_link_count_message_fds (mock->link) > 0)
     {
@@ -353,7 +353,7 @@ mock_script_answer (MockQemu *mock, MockStep *step, const MockRequest *request)
 
   check_request (mock, step, request);
   if (step->answer != ANSWER_MODEL)
-    swallow_fds (mock);
+    mock_swallow_fds (mock);
   if (step->delay > 0)
     g_usleep (step->delay * 1000UL);
   send_events (mock, step->before);

@@ -226,3 +226,80 @@ def block_job_under_way_is_refused(run):
     assert_no_snapshot(run.file('snapshot'))
     qemu.qmp('block-job-cancel', device='mirror', force=True)
     qemu.assert_alive()
+
+
+@test(versions=('7.2',))
+def qemu_without_permission_to_track_memory(run):
+    """A QEMU of an ordinary user, who may not use userfaultfd for faults in the kernel. It runs its firmware only: the
+    guest's kernel is in a cache that it cannot read."""
+    skip_unless_root(run)
+    with open('/proc/sys/vm/unprivileged_userfaultfd', encoding='ascii') as setting:
+        if setting.read().strip() != '0':
+            run.skip('every user may use userfaultfd here')
+    socket_path = run.file('nobody.sock')
+    for path in (run.folder, os.path.dirname(run.folder)):
+        os.chmod(path, 0o777)
+    processes.start(['timeout', '60', 'qemu-system-x86_64', '-accel', 'tcg', '-m', '64', '-display', 'none', '-nodefaults',
+                     '-qmp', f'unix:{socket_path},server=on,wait=off'], **AS_NOBODY)
+    harness.wait_until(lambda: os.path.exists(socket_path), 20, 'the monitor of that QEMU')
+    time.sleep(0.5)
+    for arguments in (('check', socket_path), ('snapshot', socket_path, run.file('snapshot'))):
+        text = error_of(*arguments)
+        assert 'host kernel' in text and 'CAP_SYS_PTRACE' in text and 'unprivileged_userfaultfd' in text, text
+    assert_no_snapshot(run.file('snapshot'))
+
+
+@test()
+def directory_is_no_name(run):
+    """Its name is the snapshot's, unless it is given one."""
+    qemu = run.boot()
+    directory = run.file('two\nlines')
+    assert 'no valid name' in error_of('snapshot', qemu.qmp_path, directory)
+    assert not os.path.exists(directory)
+    qsnapcmd.run('snapshot', qemu.qmp_path, directory, '--name', 'one line')
+    assert qsnapcmd.show(directory)['name'] == 'one line'
+    qemu.assert_alive()
+
+
+@test()
+def writers_past_qemu_are_refused_by_name(run):
+    """What QEMU's memory tracking, or an overlay, does not see. Nothing of it needs a second program."""
+    folder = run.file('folder')
+    os.mkdir(folder)
+    qemu = run.boot(extra=[
+        '-object', 'memory-backend-ram,id=shared,size=1M,share=on', '-device', 'ivshmem-plain,memdev=shared',
+        '-drive', f'file=fat:rw:{folder},if=none,id=fat,format=raw', '-device', 'virtio-blk-pci,drive=fat',
+        '-drive', f'file={harness.create_disk(run.file("temporary.raw"))},if=none,id=throwaway,format=raw,snapshot=on',
+        '-blockdev', f'driver=file,node-name=libvirt-1-format,filename={harness.create_disk(run.file("managed.raw"))}'])
+    qemu.qmp('nbd-server-start', addr={'type': 'unix', 'data': {'path': run.file('nbd.sock')}})
+    qemu.qmp('block-export-add', type='nbd', id='read-only', node_name='libvirt-1-format', writable=False)
+    text = error_of('check', qemu.qmp_path)
+    for word in ('ivshmem', 'vvfat', '-snapshot', 'libvirt'):
+        assert word in text, (word, text)
+    assert 'read-only' not in text, text
+    assert qemu.guest('status')['torn'] == 0
+
+
+@test()
+def writable_export_is_refused_by_name(run):
+    """The guest's disk and an NBD client write to the same image; read-only, the export does no harm."""
+    qemu = run.boot(extra=['-blockdev', f'driver=file,node-name=shared,filename={harness.create_disk(run.file("shared.raw"))}',
+                           '-device', 'virtio-blk-pci,drive=shared,share-rw=on'])
+    qemu.qmp('nbd-server-start', addr={'type': 'unix', 'data': {'path': run.file('nbd.sock')}})
+    qemu.qmp('block-export-add', type='nbd', id='looking', node_name='shared', name='looking', writable=False)
+    qsnapcmd.check(qemu.qmp_path)
+    qemu.qmp('block-export-add', type='nbd', id='writing', node_name='shared', name='writing', writable=True)
+    assert 'shared is exported writable' in error_of('check', qemu.qmp_path)
+    assert qemu.guest('status')['torn'] == 0
+
+
+@test()
+def monitor_over_tcp_can_only_look(run):
+    """Descriptors do not travel over TCP."""
+    qemu = run.boot(extra=['-qmp', 'tcp:127.0.0.1:0,server=on,wait=off'])
+    label = next(one for one in qemu.qmp('query-chardev') if 'tcp:127.0.0.1' in one['filename'])
+    port = label['filename'].split('127.0.0.1:')[1].split(',')[0]
+    text = error_of('snapshot', f'tcp:127.0.0.1:{port}', run.file('snapshot'))
+    assert 'file descriptors' in text and 'unix socket' in text, text
+    assert_no_snapshot(run.file('snapshot'))
+    qemu.assert_alive()
