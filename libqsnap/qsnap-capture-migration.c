@@ -54,7 +54,7 @@ gboolean
 qsnap_capture_check_stream (QsnapCapture *capture, GError **error)
 {
   QsnapWatch *watch = capture->watch;
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   if (watch->saver_error != NULL)
     {

@@ -261,7 +261,7 @@ has_resumed (QsnapWatch *watch, gconstpointer data)
 static gboolean
 guest_stopped_itself (QsnapWatch *watch)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   return watch->shutdown_seen || watch->panic_seen;
 }

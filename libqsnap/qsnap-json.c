@@ -176,18 +176,22 @@ qsnap_json_array_object (JsonArray *array, guint index)
   return qsnap_json_object (json_array_get_element (array, index));
 }
 
-/* The parser recurses once a level: the depth is bounded before it sees the text. Inside a string
- * a bracket counts for nothing. json-glib takes '…' for a string as well, QEMU never sends one. */
+/* The parser recurses once a level, so the depth is bounded before it sees the text. It also takes
+ * '…' for a string, and goes on behind the first document: neither is JSON, and no QEMU sends it.
+ * Inside a string a bracket counts for nothing. */
 static gboolean
-depth_is_bounded (const char *text, gsize length)
+is_one_bounded_document (const char *text, gsize length)
 {
   guint depth = 0;
   gboolean in_string = FALSE;
+  gboolean ended = FALSE;
 
   for (gsize i = 0; i < length; i++)
     {
       char c = text[i];
 
+      if (ended && !g_ascii_isspace (c))
+        return FALSE;
       if (in_string && c == '\\')
         i++;
       else if (c == '"')
@@ -202,7 +206,7 @@ depth_is_bounded (const char *text, gsize length)
             return FALSE;
         }
       else if ((c == '}' || c == ']') && depth > 0)
-        depth--;
+        ended = --depth == 0;
     }
 
   return TRUE;
@@ -215,10 +219,10 @@ qsnap_json_parse_object (const char *text, gsize length, GError **error)
   g_autoptr (GError) parse_error = NULL;
   JsonNode *root;
 
-  if (!depth_is_bounded (text, length))
+  if (!is_one_bounded_document (text, length))
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
-                   "not JSON, or nested deeper than %d levels", QSNAP_JSON_MAX_DEPTH);
+                   "not one JSON document, or nested deeper than %d levels", QSNAP_JSON_MAX_DEPTH);
       return NULL;
     }
 

@@ -592,7 +592,7 @@ qsnap_session_init (QsnapSession *self)
 QsnapQmpClient *
 qsnap_session_ref_client (QsnapSession *self, GError **error)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   if (self->client != NULL && !self->opening && !qsnap_qmp_client_is_closed (self->client))
     return qsnap_qmp_client_ref (self->client);
@@ -605,7 +605,7 @@ qsnap_session_ref_client (QsnapSession *self, GError **error)
 GIOStream *
 qsnap_session_ref_stream (QsnapSession *self)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   return g_object_ref (self->stream);
 }
@@ -613,7 +613,7 @@ qsnap_session_ref_stream (QsnapSession *self)
 void
 qsnap_session_set_watch (QsnapSession *self, QsnapWatch *watch)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   self->watch = watch;
 }
@@ -621,7 +621,7 @@ qsnap_session_set_watch (QsnapSession *self, QsnapWatch *watch)
 gboolean
 qsnap_session_begin (QsnapSession *self, const char *operation, GError **error)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   if (self->operation != NULL)
     {
@@ -640,7 +640,7 @@ qsnap_session_begin (QsnapSession *self, const char *operation, GError **error)
 void
 qsnap_session_end (QsnapSession *self)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   self->operation = NULL;
   self->phase = QSNAP_PHASE_IDLE;
@@ -649,7 +649,7 @@ qsnap_session_end (QsnapSession *self)
 gboolean
 qsnap_session_put_phase (QsnapSession *self, QsnapPhase phase)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   if (self->phase == phase)
     return FALSE;
@@ -667,7 +667,7 @@ qsnap_session_put_phase (QsnapSession *self, QsnapPhase phase)
 void
 qsnap_session_put_progress (QsnapSession *self, guint64 done, guint64 total)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   self->bytes_done = done;
   self->bytes_total = total;
@@ -749,7 +749,7 @@ qsnap_session_new_for_stream (GIOStream *stream)
 static gboolean
 begin_opening (QsnapSession *self, GError **error)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   if (self->opening || (self->client != NULL && !qsnap_qmp_client_is_closed (self->client)))
     {
@@ -1032,7 +1032,7 @@ qsnap_session_get_is_open (QsnapSession *self)
 char *
 qsnap_session_dup_qemu_version (QsnapSession *self)
 {
-  g_autoptr (GMutexLocker) locker = NULL;
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SESSION (self), NULL);
 
@@ -1054,7 +1054,7 @@ qsnap_session_dup_qemu_version (QsnapSession *self)
 char *
 qsnap_session_dup_operation (QsnapSession *self)
 {
-  g_autoptr (GMutexLocker) locker = NULL;
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SESSION (self), NULL);
 
@@ -1076,7 +1076,7 @@ qsnap_session_dup_operation (QsnapSession *self)
 QsnapPhase
 qsnap_session_get_phase (QsnapSession *self)
 {
-  g_autoptr (GMutexLocker) locker = NULL;
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SESSION (self), QSNAP_PHASE_IDLE);
 
@@ -1098,7 +1098,7 @@ qsnap_session_get_phase (QsnapSession *self)
 guint64
 qsnap_session_get_bytes_done (QsnapSession *self)
 {
-  g_autoptr (GMutexLocker) locker = NULL;
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
 
@@ -1120,7 +1120,7 @@ qsnap_session_get_bytes_done (QsnapSession *self)
 guint64
 qsnap_session_get_bytes_total (QsnapSession *self)
 {
-  g_autoptr (GMutexLocker) locker = NULL;
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
 
@@ -1142,7 +1142,7 @@ qsnap_session_get_bytes_total (QsnapSession *self)
 guint64
 qsnap_session_get_events_lost (QsnapSession *self)
 {
-  g_autoptr (GMutexLocker) locker = NULL;
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
 
@@ -1164,7 +1164,7 @@ qsnap_session_get_events_lost (QsnapSession *self)
 guint
 qsnap_session_get_timeout (QsnapSession *self)
 {
-  g_autoptr (GMutexLocker) locker = NULL;
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
 

@@ -95,7 +95,7 @@ section_of (JsonObject *manifest, const char *section)
 static char *
 dup_string (QsnapSnapshot *self, const char *section, const char *member)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   return g_strdup (qsnap_json_get_string (section_of (self->manifest, section), member));
 }
@@ -103,7 +103,7 @@ dup_string (QsnapSnapshot *self, const char *section, const char *member)
 static gint64
 get_int (QsnapSnapshot *self, const char *section, const char *member, gint64 otherwise)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   return qsnap_json_get_int (section_of (self->manifest, section), member, otherwise);
 }
@@ -111,7 +111,7 @@ get_int (QsnapSnapshot *self, const char *section, const char *member, gint64 ot
 static GStrv
 dup_strings (QsnapSnapshot *self, const char *section, const char *member)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
   g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
   JsonArray *array = qsnap_json_get_array (section_of (self->manifest, section), member);
 
@@ -127,7 +127,7 @@ dup_strings (QsnapSnapshot *self, const char *section, const char *member)
 static JsonObject *
 ref_manifest (QsnapSnapshot *self)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&self->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
   return json_object_ref (self->manifest);
 }
@@ -781,7 +781,7 @@ qsnap_snapshot_get_name (QsnapSnapshot *self)
 gboolean
 qsnap_snapshot_get_sealed (QsnapSnapshot *self)
 {
-  g_autoptr (GMutexLocker) locker = NULL;
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), FALSE);
 

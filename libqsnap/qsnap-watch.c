@@ -107,7 +107,7 @@ note_event_locked (QsnapWatch *watch, const char *name, JsonObject *data, gint64
 void
 qsnap_watch_note_event (QsnapWatch *watch, const char *name, JsonNode *data, gint64 time)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   note_event_locked (watch, name, qsnap_json_object (data), time);
   g_cond_broadcast (&watch->cond);
@@ -116,7 +116,7 @@ qsnap_watch_note_event (QsnapWatch *watch, const char *name, JsonNode *data, gin
 void
 qsnap_watch_note_closed (QsnapWatch *watch, const GError *error)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   if (watch->closed == NULL)
     watch->closed = g_error_copy (error);
@@ -134,7 +134,7 @@ void
 qsnap_watch_note_saver (const QsnapSaverReport *report, gpointer user_data)
 {
   QsnapWatch *watch = user_data;
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   switch (report->kind)
     {
@@ -175,7 +175,7 @@ static void
 wake (GCancellable *cancellable, gpointer user_data)
 {
   QsnapWatch *watch = user_data;
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   g_cond_broadcast (&watch->cond);
 }
@@ -239,7 +239,7 @@ gboolean
 qsnap_watch_wait_saver (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms)
 {
   gint64 deadline = g_get_monotonic_time () + (gint64)timeout_ms * 1000;
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   while (!func (watch, NULL))
     if (!g_cond_wait_until (&watch->cond, &watch->lock, deadline))
@@ -251,7 +251,7 @@ qsnap_watch_wait_saver (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms)
 void
 qsnap_watch_reopen (QsnapWatch *watch)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   g_clear_error (&watch->closed);
 }
@@ -261,7 +261,7 @@ qsnap_watch_reopen (QsnapWatch *watch)
 guint
 qsnap_watch_n_run_events (QsnapWatch *watch)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   return watch->run_events->len;
 }
@@ -269,7 +269,7 @@ qsnap_watch_n_run_events (QsnapWatch *watch)
 guint
 qsnap_watch_count (QsnapWatch *watch, QsnapRunEventKind kind, guint since)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
   guint count = 0;
 
   for (guint i = since; i < watch->run_events->len; i++)
@@ -282,7 +282,7 @@ qsnap_watch_count (QsnapWatch *watch, QsnapRunEventKind kind, guint since)
 gint64
 qsnap_watch_time_of (QsnapWatch *watch, QsnapRunEventKind kind, guint since)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   for (guint i = since; i < watch->run_events->len; i++)
     {
@@ -298,7 +298,7 @@ qsnap_watch_time_of (QsnapWatch *watch, QsnapRunEventKind kind, guint since)
 gboolean
 qsnap_watch_is_closed (QsnapWatch *watch)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   return watch->closed != NULL;
 }

@@ -412,7 +412,7 @@ merge_ended (QsnapWatch *watch, gconstpointer job)
 static gboolean
 merge_failure (QsnapWatch *watch, const char *job, GError **error)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&watch->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
   const char *status = g_hash_table_lookup (watch->block_jobs, job);
 
   if (g_strcmp0 (status, "completed") == 0)

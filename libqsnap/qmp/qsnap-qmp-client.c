@@ -189,7 +189,7 @@ qsnap_qmp_client_can_pass_fds (QsnapQmpClient *client)
 gboolean
 qsnap_qmp_client_is_closed (QsnapQmpClient *client)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&client->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&client->lock);
 
   return client->failure != NULL;
 }
@@ -266,7 +266,7 @@ qsnap_qmp_client_close (QsnapQmpClient *client)
 static QmpCall *
 steal_call (QsnapQmpClient *client, guint64 id)
 {
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&client->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&client->lock);
   gpointer call = NULL;
 
   g_hash_table_steal_extended (client->pending, &id, NULL, &call);
@@ -694,7 +694,7 @@ static void
 waiter_reply (JsonNode *reply, const GError *error, gpointer user_data)
 {
   Waiter *waiter = user_data;
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&waiter->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&waiter->lock);
 
   waiter->reply = reply != NULL ? json_node_ref (reply) : NULL;
   waiter->error = error != NULL ? g_error_copy (error) : NULL;
@@ -706,7 +706,7 @@ static void
 waiter_wake (GCancellable *cancellable, gpointer user_data)
 {
   Waiter *waiter = user_data;
-  g_autoptr (GMutexLocker) locker = g_mutex_locker_new (&waiter->lock);
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&waiter->lock);
 
   g_cond_broadcast (&waiter->cond);
 }
