@@ -3,6 +3,7 @@
 
 import os
 import random
+import signal
 import statistics
 import time
 
@@ -10,7 +11,7 @@ import harness
 import qsnapcmd
 from captures import Capturer, assert_as_it_was, assert_is_sealed, assert_no_snapshot, assert_reverts, load, longest_standstill
 from harness import Disk
-from qmp import QmpError
+from qmp import QmpClosed, QmpError
 from runner import test
 
 LONGEST_STANDSTILL = 5  # seconds; what a guest that writes flat out under TCG feels, with a lot to spare
@@ -205,25 +206,36 @@ def stop_and_cont_at_random(qemu, running):
     qemu.qmp('cont')
 
 
+def capture_while_another_client_acts(qemu, capturer):
+    disks_before = sorted(qemu.disk_files())
+    directory, running = started = capturer.start()
+    stop_and_cont_at_random(qemu, running)
+    try:
+        captured = capturer.finish(started)
+    except qsnapcmd.QsnapError as error:
+        assert error.status == 1 and error.text, error
+        assert sorted(qemu.disk_files()) == disks_before
+        assert_no_snapshot(directory)
+    else:
+        assert_reverts(qemu, captured)
+    qemu.assert_alive()
+
+
 @test(small=3, full=25, timeout=120)
 def another_client_stops_and_continues(run):
-    """Sealed and sound, or refused and without a trace; never sealed and torn."""
+    """Sealed and sound, or refused and without a trace; never sealed and torn. A QEMU that itself crashes under such clients
+    (7.2 was seen to end once) is told of, with its own words."""
     qemu = run.boot(run.disks(2))
     qemu.work_hard(fill_mib=64)
     capturer = Capturer(run, qemu)
-    for _ in range(run.count):
-        disks_before = sorted(qemu.disk_files())
-        directory, running = started = capturer.start()
-        stop_and_cont_at_random(qemu, running)
-        try:
-            captured = capturer.finish(started)
-        except qsnapcmd.QsnapError as error:
-            assert error.status == 1 and error.text, error
-            assert sorted(qemu.disk_files()) == disks_before
-            assert_no_snapshot(directory)
-        else:
-            assert_reverts(qemu, captured)
-        qemu.assert_alive()
+    try:
+        for _ in range(run.count):
+            capture_while_another_client_acts(qemu, capturer)
+    except QmpClosed:
+        status = qemu.wait_exit(10)
+        if status not in (-signal.SIGABRT, -signal.SIGSEGV):
+            raise
+        run.skip(f'QEMU {run.version} crashed (signal {-status}): {qemu.stderr().strip()[-300:]}')
 
 
 @test(timeout=90)
