@@ -192,6 +192,8 @@ is_one_bounded_document (const char *text, gsize length)
 
       if (ended && !g_ascii_isspace (c))
         return FALSE;
+      if (depth == 0 && !ended && c != '{' && !g_ascii_isspace (c))
+        return FALSE;
       if (in_string && c == '\\')
         i++;
       else if (c == '"')
