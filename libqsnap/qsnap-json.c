@@ -89,16 +89,6 @@ qsnap_json_node_from_object (JsonObject *object)
 }
 
 JsonNode *
-qsnap_json_node_from_array (JsonArray *array)
-{
-  JsonNode *node = json_node_new (JSON_NODE_ARRAY);
-
-  json_node_take_array (node, array);
-
-  return node;
-}
-
-JsonNode *
 qsnap_json_node_new (const char *first_name, ...)
 {
   va_list values;

@@ -13,7 +13,6 @@ G_BEGIN_DECLS
 JsonObject *qsnap_json_object_new (const char *first_name, ...) G_GNUC_NULL_TERMINATED;
 JsonNode *qsnap_json_node_new (const char *first_name, ...) G_GNUC_NULL_TERMINATED;
 JsonNode *qsnap_json_node_from_object (JsonObject *object);
-JsonNode *qsnap_json_node_from_array (JsonArray *array);
 
 /* json-glib's own getters criticise a missing member and convert types silently. Peers and
  * manifests are not trusted, so these answer the default for all that is not as it should be. */
