@@ -37,4 +37,22 @@ typedef enum {
   QSNAP_PHASE_ROLLING_BACK
 } QsnapPhase;
 
+/**
+ * QsnapRestoreMethod:
+ * @QSNAP_RESTORE_METHOD_AUTO: map where the guest's memory configuration allows, else load
+ * @QSNAP_RESTORE_METHOD_MAP: the guest's RAM is a private mapping of the snapshot's memory image;
+ *   the guest runs at once, whatever its RAM, and reads its pages as it touches them
+ * @QSNAP_RESTORE_METHOD_LOAD: all RAM is read before the guest runs; the guest does not depend on the
+ *   snapshot's memory image afterwards
+ *
+ * How a guest gets its memory back.
+ *
+ * Since: 1.0
+ */
+typedef enum {
+  QSNAP_RESTORE_METHOD_AUTO,
+  QSNAP_RESTORE_METHOD_MAP,
+  QSNAP_RESTORE_METHOD_LOAD
+} QsnapRestoreMethod;
+
 G_END_DECLS

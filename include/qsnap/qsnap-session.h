@@ -71,6 +71,14 @@ QsnapSnapshot *qsnap_session_instant_snapshot_finish (QsnapSession *self, GAsync
                                                       GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_session_quit (QsnapSession *self, GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_quit_async (QsnapSession *self, GCancellable *cancellable,
+                               GAsyncReadyCallback callback, gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_session_quit_finish (QsnapSession *self, GAsyncResult *result, GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
 const char *qsnap_session_get_address (QsnapSession *self);
 QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_session_get_is_open (QsnapSession *self);
@@ -90,5 +98,18 @@ QSNAP_AVAILABLE_IN_1_0
 guint qsnap_session_get_timeout (QsnapSession *self);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_session_set_timeout (QsnapSession *self, guint timeout_ms);
+
+QSNAP_AVAILABLE_IN_1_0
+gint qsnap_session_get_pid (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+GFile *qsnap_session_get_restore_directory (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+QsnapRestoreMethod qsnap_session_get_restore_method (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+GStrv qsnap_session_dup_restore_warnings (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+gint64 qsnap_session_get_start_us (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+gint64 qsnap_session_get_load_us (QsnapSession *self);
 
 G_END_DECLS

@@ -9,9 +9,12 @@
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
 
+#include <qsnap/qsnap-restore-options.h>
 #include <qsnap/qsnap-version-macros.h>
 
 G_BEGIN_DECLS
+
+typedef struct _QsnapSession QsnapSession;
 
 #define QSNAP_TYPE_SNAPSHOT (qsnap_snapshot_get_type ())
 
@@ -51,6 +54,21 @@ void qsnap_snapshot_export_stream_async (QsnapSnapshot *self, int fd, GCancellab
 QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_snapshot_export_stream_finish (QsnapSnapshot *self, GAsyncResult *result,
                                               GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
+QsnapSession *qsnap_snapshot_restore (QsnapSnapshot *self, QsnapRestoreOptions *options,
+                                      GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_restore_async (QsnapSnapshot *self, QsnapRestoreOptions *options,
+                                   GCancellable *cancellable, GAsyncReadyCallback callback,
+                                   gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+QsnapSession *qsnap_snapshot_restore_finish (QsnapSnapshot *self, GAsyncResult *result,
+                                             GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
+GStrv qsnap_snapshot_build_command (QsnapSnapshot *self, QsnapRestoreOptions *options,
+                                    GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
 GFile *qsnap_snapshot_get_directory (QsnapSnapshot *self);

@@ -9,6 +9,7 @@
 #include <qsnap/qsnap-enums.h>
 #include <qsnap/qsnap-error.h>
 #include <qsnap/qsnap-report.h>
+#include <qsnap/qsnap-restore-options.h>
 #include <qsnap/qsnap-session.h>
 #include <qsnap/qsnap-snapshot-options.h>
 #include <qsnap/qsnap-snapshot.h>
