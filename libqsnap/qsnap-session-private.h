@@ -8,6 +8,34 @@
 
 G_BEGIN_DECLS
 
+struct _QsnapSession
+{
+  GObject parent_instance;
+
+  char *address;
+  GMainContext *context;
+
+  GMutex lock;
+  /* Everything below is guarded by lock. */
+  GIOStream *stream;
+  QsnapQmpClient *client;
+  gboolean opening;
+  char *qemu_version;
+  QsnapWatch *watch;
+  const char *operation;
+  QsnapPhase phase;
+  guint64 bytes_done;
+  guint64 bytes_total;
+  guint queued_events;
+  guint64 events_lost;
+  guint timeout_ms;
+};
+
+/* A connection that tells the session what it says. */
+QsnapQmpClient *qsnap_session_make_client (QsnapSession *session, GIOStream *stream);
+/* Notifies, in the session's main context, of what opening it changed. */
+void qsnap_session_tell_opened (QsnapSession *session);
+
 /* A reference to the connection, or NULL with QSNAP_ERROR_CLOSED. */
 QsnapQmpClient *qsnap_session_ref_client (QsnapSession *session, GError **error);
 GIOStream *qsnap_session_ref_stream (QsnapSession *session);
