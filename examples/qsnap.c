@@ -3,30 +3,15 @@
 /* The qsnap command: everything the library does, from a shell. It uses the public interface only,
  * so it is also an example of that. */
 
+#include "qsnap-tool.h"
+
 #include <errno.h>
 #include <glib-unix.h>
 #include <locale.h>
-#include <qsnap/qsnap.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum
-{
-  EXIT_OK = 0,
-  EXIT_FAILED = 1,
-  EXIT_USAGE = 2
-};
-
-typedef struct
-{
-  gboolean json;
-  gboolean quiet;
-  gboolean allow_managed;
-  char *name;
-  char *overlay_directory;
-} Options;
 
 typedef struct
 {
@@ -40,7 +25,7 @@ typedef struct
 
 /* --- output -------------------------------------------------------------------------------- */
 
-static int
+int
 fail (const GError *error)
 {
   g_printerr ("qsnap: %s\n", error->message);
@@ -48,7 +33,7 @@ fail (const GError *error)
   return EXIT_FAILED;
 }
 
-static int
+int
 print_json (JsonNode *node)
 {
   g_autoptr (JsonGenerator) generator = json_generator_new ();
@@ -91,7 +76,7 @@ snapshot_to_json (QsnapSnapshot *snapshot)
   return g_steal_pointer (&node);
 }
 
-static void
+void
 print_strings (GStrv strings, const char *prefix)
 {
   for (; strings != NULL && *strings != NULL; strings++)
@@ -143,13 +128,13 @@ print_summary (QsnapSnapshot *snapshot)
 
 /* --- check --------------------------------------------------------------------------------- */
 
-static JsonNode *
+JsonNode *
 strings_to_json (GStrv strings)
 {
   JsonArray *array = json_array_new ();
   JsonNode *node = json_node_new (JSON_NODE_ARRAY);
 
-  for (; *strings != NULL; strings++)
+  for (; strings != NULL && *strings != NULL; strings++)
     json_array_add_string_element (array, *strings);
   json_node_take_array (node, array);
 
@@ -383,8 +368,8 @@ run_snapshot (Options *options, char **arguments)
 
 /* --- snapshots that are there -------------------------------------------------------------- */
 
-static QsnapSnapshot *
-load (const char *directory, GError **error)
+QsnapSnapshot *
+load_snapshot (const char *directory, GError **error)
 {
   g_autoptr (GFile) file = g_file_new_for_commandline_arg (directory);
 
@@ -395,7 +380,7 @@ static int
 run_show (Options *options, char **arguments)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (QsnapSnapshot) snapshot = load (arguments[0], &error);
+  g_autoptr (QsnapSnapshot) snapshot = load_snapshot (arguments[0], &error);
 
   if (snapshot == NULL)
     return fail (error);
@@ -460,7 +445,7 @@ static int
 run_verify (Options *options, char **arguments)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (QsnapSnapshot) snapshot = load (arguments[0], &error);
+  g_autoptr (QsnapSnapshot) snapshot = load_snapshot (arguments[0], &error);
   gboolean intact = snapshot != NULL && qsnap_snapshot_verify (snapshot, NULL, &error);
 
   if (options->json)
@@ -491,7 +476,7 @@ static int
 run_export (Options *options, char **arguments)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (QsnapSnapshot) snapshot = load (arguments[0], &error);
+  g_autoptr (QsnapSnapshot) snapshot = load_snapshot (arguments[0], &error);
 
   if (snapshot == NULL)
     return fail (error);
@@ -529,6 +514,10 @@ static const Command commands[] = {
     run_verify },
   { "export", "DIR", "write the memory as QEMU's plain migration stream to stdout", 1, 1,
     run_export },
+  { "revert", "DIR [-- QEMU…]", "a new QEMU that continues at the snapshot's point in time", 1,
+    G_MAXINT, run_revert },
+  { "clone", "DIR [-- QEMU…]", "as revert, -n times, side by side", 1, G_MAXINT, run_clone },
+  { "quit", "ADDRESS", "end a QEMU, as if its power was cut", 1, 1, run_quit },
 };
 
 static char *
@@ -556,7 +545,7 @@ find_command (const char *name)
   return NULL;
 }
 
-static int
+int
 usage (const char *problem, const char *what)
 {
   g_printerr ("qsnap: %s%s\nTry `qsnap --help`.\n", problem, what);
@@ -586,7 +575,7 @@ run_command (Options *options, char **arguments)
 int
 main (int argc, char **argv)
 {
-  Options options = { 0 };
+  Options options = { .number = 0 };
   gboolean version = FALSE;
   g_auto (GStrv) arguments = NULL;
   g_autofree char *description = describe_commands ();
@@ -595,12 +584,22 @@ main (int argc, char **argv)
   const GOptionEntry entries[] = {
     { "json", 'j', 0, G_OPTION_ARG_NONE, &options.json, "print JSON", NULL },
     { "quiet", 'q', 0, G_OPTION_ARG_NONE, &options.quiet, "print errors only", NULL },
-    { "name", 'n', 0, G_OPTION_ARG_STRING, &options.name, "snapshot: its name, for people",
-      "NAME" },
+    { "name", 0, 0, G_OPTION_ARG_STRING, &options.name, "snapshot: its name, for people", "NAME" },
     { "overlay-directory", 0, 0, G_OPTION_ARG_FILENAME, &options.overlay_directory,
       "snapshot: where the guest's new images go (default: beside the old)", "DIR" },
     { "allow-managed", 0, 0, G_OPTION_ARG_NONE, &options.allow_managed,
       "snapshot: also of a guest that libvirt owns", NULL },
+    { "method", 'm', 0, G_OPTION_ARG_STRING, &options.method,
+      "revert, clone: auto, map (runs at once) or load (reads all memory first)", "METHOD" },
+    { "directory", 'd', 0, G_OPTION_ARG_FILENAME, &options.directory,
+      "revert, clone: where its disks, socket and log go (default: beside the snapshot)", "DIR" },
+    { "program", 0, 0, G_OPTION_ARG_FILENAME, &options.program,
+      "revert, clone: another QEMU than the captured one", "QEMU" },
+    { "paused", 'p', 0, G_OPTION_ARG_NONE, &options.paused,
+      "revert, clone: the guest waits for cont", NULL },
+    { "verify", 0, 0, G_OPTION_ARG_NONE, &options.verify,
+      "revert, clone: compare every checksum before", NULL },
+    { "number", 'n', 0, G_OPTION_ARG_INT, &options.number, "clone: how many", "N" },
     { "version", 0, 0, G_OPTION_ARG_NONE, &version, "print the version", NULL },
     { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &arguments, NULL, NULL },
     { NULL },
@@ -624,6 +623,9 @@ main (int argc, char **argv)
   status = run_command (&options, arguments);
   g_free (options.name);
   g_free (options.overlay_directory);
+  g_free (options.method);
+  g_free (options.directory);
+  g_free (options.program);
 
   return status;
 }

@@ -131,6 +131,22 @@ qsnap_capture_note_bases (QsnapCapture *capture, GError **error)
 
 /* --- the manifest -------------------------------------------------------------------------- */
 
+/* JSON is UTF-8; a command line is bytes. */
+static JsonArray *
+strings_to_json (const char *const *strings)
+{
+  JsonArray *array = json_array_new ();
+
+  for (; strings != NULL && *strings != NULL; strings++)
+    {
+      g_autofree char *valid = g_utf8_make_valid (*strings, -1);
+
+      json_array_add_string_element (array, valid);
+    }
+
+  return array;
+}
+
 static JsonObject *
 disk_to_json (QsnapDrive *drive)
 {
@@ -140,6 +156,9 @@ disk_to_json (QsnapDrive *drive)
 
   json_object_set_string_member (base, "file", drive->file);
   json_object_set_string_member (base, "format", qsnap_drive_format (drive));
+  if (drive->chain != NULL && *drive->chain != NULL)
+    json_object_set_array_member (base, "chain",
+                                  strings_to_json ((const char *const *)drive->chain));
 
   return qsnap_json_object_new ("device", 's', qsnap_drive_label (drive), "qdev", 's', drive->qdev,
                                 "node", 's', drive->node, "size", 'i', drive->size, "nvram-block",
@@ -158,20 +177,17 @@ disks_to_json (GPtrArray *drives)
   return array;
 }
 
-/* JSON is UTF-8; a command line is bytes. */
-static JsonArray *
-strings_to_json (const char *const *strings)
+/* So that a revert by the same program need not ask it what it can do. */
+static JsonObject *
+program_to_json (QsnapProcess *process)
 {
-  JsonArray *array = json_array_new ();
+  QsnapFileIdentity identity;
 
-  for (; strings != NULL && *strings != NULL; strings++)
-    {
-      g_autofree char *valid = g_utf8_make_valid (*strings, -1);
+  if (process->program == NULL || !g_utf8_validate (process->program, -1, NULL) ||
+      !qsnap_file_identity_read (&identity, process->program, NULL))
+    return NULL;
 
-      json_array_add_string_element (array, valid);
-    }
-
-  return array;
+  return qsnap_file_identity_to_json (&identity);
 }
 
 static JsonObject *
@@ -187,7 +203,7 @@ qemu_to_json (QsnapGuest *guest)
 
   return qsnap_json_object_new ("version", 's', guest->version, "machine", 's', guest->machine,
                                 "command-line", 'a', command_line, "directory", 's', directory,
-                                NULL);
+                                "program", 'o', program_to_json (process), NULL);
 }
 
 static void

@@ -162,6 +162,20 @@ check_members (JsonObject *object, const char *where, const Member *members, GEr
   return TRUE;
 }
 
+/* QEMU opens what a manifest names, and people read it: no detours. */
+static gboolean
+check_path (const char *path, const char *where, GError **error)
+{
+  g_autofree char *canonical = NULL;
+
+  if (!g_path_is_absolute (path))
+    return corrupt (error, "%sfile is not an absolute path", where);
+
+  canonical = g_canonicalize_filename (path, NULL);
+
+  return g_str_equal (path, canonical) || corrupt (error, "%sfile is not a plain path", where);
+}
+
 static gboolean
 check_image (JsonObject *object, const char *where, GError **error)
 {
@@ -170,8 +184,23 @@ check_image (JsonObject *object, const char *where, GError **error)
   if (!check_members (object, where, members, error))
     return FALSE;
 
-  return g_path_is_absolute (qsnap_json_get_string (object, "file")) ||
-         corrupt (error, "%sfile is not an absolute path", where);
+  return check_path (qsnap_json_get_string (object, "file"), where, error);
+}
+
+static gboolean
+check_strings (JsonObject *object, const char *name, GError **error)
+{
+  JsonArray *array = qsnap_json_get_array (object, name);
+
+  for (guint i = 0; array != NULL && i < json_array_get_length (array); i++)
+    {
+      JsonNode *element = json_array_get_element (array, i);
+
+      if (!JSON_NODE_HOLDS_VALUE (element) || json_node_get_value_type (element) != G_TYPE_STRING)
+        return corrupt (error, "%s has an element that is no string", name);
+    }
+
+  return TRUE;
 }
 
 static gboolean
@@ -188,24 +217,9 @@ check_disks (JsonArray *disks, GError **error)
         return corrupt (error, "disks has an element that is no object");
       if (!check_members (disk, "disks: ", members, error) ||
           !check_image (qsnap_json_get_object (disk, "base"), "disks: base: ", error) ||
+          !check_strings (qsnap_json_get_object (disk, "base"), "chain", error) ||
           !check_image (qsnap_json_get_object (disk, "overlay"), "disks: overlay: ", error))
         return FALSE;
-    }
-
-  return TRUE;
-}
-
-static gboolean
-check_strings (JsonObject *object, const char *name, GError **error)
-{
-  JsonArray *array = qsnap_json_get_array (object, name);
-
-  for (guint i = 0; array != NULL && i < json_array_get_length (array); i++)
-    {
-      JsonNode *element = json_array_get_element (array, i);
-
-      if (!JSON_NODE_HOLDS_VALUE (element) || json_node_get_value_type (element) != G_TYPE_STRING)
-        return corrupt (error, "%s has an element that is no string", name);
     }
 
   return TRUE;

@@ -45,6 +45,7 @@ forget (QsnapProcess *process)
   process->pidfd = -1;
   g_clear_pointer (&process->directory, g_free);
   g_clear_pointer (&process->command_line, g_strfreev);
+  g_clear_pointer (&process->program, g_free);
 }
 
 static GStrv
@@ -80,6 +81,7 @@ qsnap_process_new_for_stream (GIOStream *stream)
   directory_link = proc_path (process, "cwd");
   process->directory = g_file_read_link (directory_link, NULL);
   process->command_line = read_command_line (process);
+  process->program = proc_path (process, "exe");
 
   return process;
 }

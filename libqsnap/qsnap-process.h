@@ -19,6 +19,9 @@ typedef struct
   int pidfd;
   char *directory;
   GStrv command_line;
+  /* Where the program is, through /proc, so that it is found even if it was replaced. A QEMU that
+   * runs through a dynamic loader has the loader's. */
+  char *program;
 } QsnapProcess;
 
 /* The process that listens at the peer's end of @stream; whether that is QEMU has to be proven by

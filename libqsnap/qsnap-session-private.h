@@ -5,8 +5,22 @@
 #include "qmp/qsnap-qmp-client.h"
 #include "qsnap-watch.h"
 #include "qsnap/qsnap.h"
+#include "restore/qsnap-qemu.h"
 
 G_BEGIN_DECLS
+
+/* What there is to tell of a guest that was brought back. */
+typedef struct
+{
+  QsnapQemu *qemu;
+  GFile *directory;
+  QsnapRestoreMethod method;
+  GStrv warnings;
+  gint64 start_us;
+  gint64 load_us;
+} QsnapRestored;
+
+void qsnap_restored_free (QsnapRestored *restored);
 
 struct _QsnapSession
 {
@@ -29,7 +43,12 @@ struct _QsnapSession
   guint queued_events;
   guint64 events_lost;
   guint timeout_ms;
+  /* Set before anybody else has the session. */
+  QsnapRestored *restored;
 };
+
+/* Takes @restored. */
+void qsnap_session_set_restored (QsnapSession *session, QsnapRestored *restored);
 
 /* A connection that tells the session what it says. */
 QsnapQmpClient *qsnap_session_make_client (QsnapSession *session, GIOStream *stream);

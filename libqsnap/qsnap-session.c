@@ -54,6 +54,12 @@ enum
   PROP_BYTES_TOTAL,
   PROP_EVENTS_LOST,
   PROP_TIMEOUT,
+  PROP_PID,
+  PROP_RESTORE_DIRECTORY,
+  PROP_RESTORE_METHOD,
+  PROP_RESTORE_WARNINGS,
+  PROP_START_US,
+  PROP_LOAD_US,
   N_PROPS
 };
 
@@ -305,6 +311,7 @@ qsnap_session_finalize (GObject *object)
 
   g_free (self->address);
   g_free (self->qemu_version);
+  g_clear_pointer (&self->restored, qsnap_restored_free);
   g_main_context_unref (self->context);
   g_mutex_clear (&self->lock);
 
@@ -344,6 +351,24 @@ qsnap_session_get_property (GObject *object, guint id, GValue *value, GParamSpec
       break;
     case PROP_TIMEOUT:
       g_value_set_uint (value, qsnap_session_get_timeout (self));
+      break;
+    case PROP_PID:
+      g_value_set_int (value, qsnap_session_get_pid (self));
+      break;
+    case PROP_RESTORE_DIRECTORY:
+      g_value_set_object (value, qsnap_session_get_restore_directory (self));
+      break;
+    case PROP_RESTORE_METHOD:
+      g_value_set_enum (value, qsnap_session_get_restore_method (self));
+      break;
+    case PROP_RESTORE_WARNINGS:
+      g_value_take_boxed (value, qsnap_session_dup_restore_warnings (self));
+      break;
+    case PROP_START_US:
+      g_value_set_int64 (value, qsnap_session_get_start_us (self));
+      break;
+    case PROP_LOAD_US:
+      g_value_set_int64 (value, qsnap_session_get_load_us (self));
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -478,6 +503,66 @@ install_operation_properties (void)
 }
 
 static void
+install_restore_properties (void)
+{
+  const GParamFlags read = G_PARAM_READABLE | G_PARAM_STATIC_STRINGS;
+
+  /**
+   * QsnapSession:pid:
+   *
+   * The process of a QEMU that qsnap_snapshot_restore() started; 0 for another session.
+   *
+   * Since: 1.0
+   */
+  props[PROP_PID] = g_param_spec_int ("pid", NULL, NULL, 0, G_MAXINT, 0, read);
+  /**
+   * QsnapSession:restore-directory:
+   *
+   * The directory of a guest that was brought back, with the disks that it writes to; %NULL for
+   * another session.
+   *
+   * Since: 1.0
+   */
+  props[PROP_RESTORE_DIRECTORY] =
+      g_param_spec_object ("restore-directory", NULL, NULL, G_TYPE_FILE, read);
+  /**
+   * QsnapSession:restore-method:
+   *
+   * How a guest that was brought back got its memory.
+   *
+   * Since: 1.0
+   */
+  props[PROP_RESTORE_METHOD] = g_param_spec_enum (
+      "restore-method", NULL, NULL, QSNAP_TYPE_RESTORE_METHOD, QSNAP_RESTORE_METHOD_AUTO, read);
+  /**
+   * QsnapSession:restore-warnings:
+   *
+   * What was left out of the command line of a guest that was brought back, or replaced.
+   *
+   * Since: 1.0
+   */
+  props[PROP_RESTORE_WARNINGS] =
+      g_param_spec_boxed ("restore-warnings", NULL, NULL, G_TYPE_STRV, read);
+  /**
+   * QsnapSession:start-us:
+   *
+   * From the call of qsnap_snapshot_restore() until QEMU was up, in microseconds; -1 for another
+   * session.
+   *
+   * Since: 1.0
+   */
+  props[PROP_START_US] = g_param_spec_int64 ("start-us", NULL, NULL, -1, G_MAXINT64, -1, read);
+  /**
+   * QsnapSession:load-us:
+   *
+   * From then on until the guest ran, or was ready to, in microseconds; -1 for another session.
+   *
+   * Since: 1.0
+   */
+  props[PROP_LOAD_US] = g_param_spec_int64 ("load-us", NULL, NULL, -1, G_MAXINT64, -1, read);
+}
+
+static void
 install_operation_signals (GType type)
 {
   /**
@@ -555,6 +640,7 @@ qsnap_session_class_init (QsnapSessionClass *klass)
 
   install_connection_properties ();
   install_operation_properties ();
+  install_restore_properties ();
   g_object_class_install_properties (object_class, N_PROPS, props);
 
   install_operation_signals (G_TYPE_FROM_CLASS (klass));

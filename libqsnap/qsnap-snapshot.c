@@ -42,20 +42,6 @@
  *
  * Since: 1.0
  */
-struct _QsnapSnapshot
-{
-  GObject parent_instance;
-
-  GFile *directory;
-  GListModel *disks;
-  char *name;
-
-  GMutex lock;
-  /* Guarded by lock: replaced once, when the snapshot is sealed. */
-  JsonObject *manifest;
-  gboolean sealed;
-};
-
 G_DEFINE_FINAL_TYPE (QsnapSnapshot, qsnap_snapshot, G_TYPE_OBJECT)
 
 enum
@@ -84,48 +70,8 @@ enum
 
 static GParamSpec *props[N_PROPS];
 
-/* --- the manifest's members ---------------------------------------------------------------- */
-
-static JsonObject *
-section_of (JsonObject *manifest, const char *section)
-{
-  return section != NULL ? qsnap_json_get_object (manifest, section) : manifest;
-}
-
-static char *
-dup_string (QsnapSnapshot *self, const char *section, const char *member)
-{
-  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
-
-  return g_strdup (qsnap_json_get_string (section_of (self->manifest, section), member));
-}
-
-static gint64
-get_int (QsnapSnapshot *self, const char *section, const char *member, gint64 otherwise)
-{
-  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
-
-  return qsnap_json_get_int (section_of (self->manifest, section), member, otherwise);
-}
-
-static GStrv
-dup_strings (QsnapSnapshot *self, const char *section, const char *member)
-{
-  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
-  g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
-  JsonArray *array = qsnap_json_get_array (section_of (self->manifest, section), member);
-
-  if (array == NULL)
-    return NULL;
-
-  for (guint i = 0; i < json_array_get_length (array); i++)
-    g_strv_builder_add (builder, json_array_get_string_element (array, i));
-
-  return g_strv_builder_end (builder);
-}
-
-static JsonObject *
-ref_manifest (QsnapSnapshot *self)
+JsonObject *
+qsnap_snapshot_ref_manifest (QsnapSnapshot *self)
 {
   g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
@@ -450,8 +396,8 @@ qsnap_snapshot_seal (QsnapSnapshot *self, JsonObject *manifest)
 
 /* --- loading ------------------------------------------------------------------------------- */
 
-static int
-open_directory (GFile *directory, GError **error)
+int
+qsnap_snapshot_open_directory (GFile *directory, GError **error)
 {
   g_autofree char *path = g_file_get_path (directory);
   int fd;
@@ -509,7 +455,7 @@ qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error
   if (g_cancellable_set_error_if_cancelled (cancellable, error))
     return NULL;
 
-  dir_fd = open_directory (directory, error);
+  dir_fd = qsnap_snapshot_open_directory (directory, error);
   if (dir_fd < 0)
     return NULL;
 
@@ -593,8 +539,8 @@ qsnap_snapshot_list (GFile *parent, GCancellable *cancellable, GError **error)
 
 /* --- reading the memory -------------------------------------------------------------------- */
 
-static gboolean
-check_sealed (QsnapSnapshot *self, GError **error)
+gboolean
+qsnap_snapshot_check_sealed (QsnapSnapshot *self, GError **error)
 {
   if (qsnap_snapshot_get_sealed (self))
     return TRUE;
@@ -605,8 +551,8 @@ check_sealed (QsnapSnapshot *self, GError **error)
   return FALSE;
 }
 
-static gboolean
-verify_bases (JsonObject *manifest, GError **error)
+gboolean
+qsnap_snapshot_check_bases (JsonObject *manifest, GError **error)
 {
   JsonArray *disks = qsnap_json_get_array (manifest, "disks");
 
@@ -635,7 +581,7 @@ with_image (QsnapSnapshot *self,
             GError **error)
 {
   g_autoptr (QsnapImage) image = NULL;
-  int dir_fd = open_directory (self->directory, error);
+  int dir_fd = qsnap_snapshot_open_directory (self->directory, error);
   gboolean done;
 
   if (dir_fd < 0)
@@ -679,12 +625,12 @@ qsnap_snapshot_verify (QsnapSnapshot *self, GCancellable *cancellable, GError **
 
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), FALSE);
 
-  if (!check_sealed (self, error))
+  if (!qsnap_snapshot_check_sealed (self, error))
     return FALSE;
 
-  manifest = ref_manifest (self);
+  manifest = qsnap_snapshot_ref_manifest (self);
 
-  return verify_bases (manifest, error) &&
+  return qsnap_snapshot_check_bases (manifest, error) &&
          with_image (self, manifest, verify_image, -1, cancellable, error);
 }
 
@@ -722,392 +668,10 @@ qsnap_snapshot_export_stream (QsnapSnapshot *self,
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), FALSE);
   g_return_val_if_fail (fd >= 0, FALSE);
 
-  if (!check_sealed (self, error))
+  if (!qsnap_snapshot_check_sealed (self, error))
     return FALSE;
 
-  manifest = ref_manifest (self);
+  manifest = qsnap_snapshot_ref_manifest (self);
 
   return with_image (self, manifest, export_image, fd, cancellable, error);
-}
-
-/* --- getters ------------------------------------------------------------------------------- */
-
-/**
- * qsnap_snapshot_get_directory:
- * @self: a snapshot
- *
- * The snapshot's own directory.
- *
- * Returns: (transfer none): the directory
- *
- * Since: 1.0
- */
-GFile *
-qsnap_snapshot_get_directory (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  return self->directory;
-}
-
-/**
- * qsnap_snapshot_get_name:
- * @self: a snapshot
- *
- * The snapshot's name, for people.
- *
- * Returns: the name
- *
- * Since: 1.0
- */
-const char *
-qsnap_snapshot_get_name (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  return self->name;
-}
-
-/**
- * qsnap_snapshot_get_sealed:
- * @self: a snapshot
- *
- * Whether all of it is on stable storage.
- *
- * Returns: %FALSE while it is being saved
- *
- * Since: 1.0
- */
-gboolean
-qsnap_snapshot_get_sealed (QsnapSnapshot *self)
-{
-  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
-
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), FALSE);
-
-  locker = g_mutex_locker_new (&self->lock);
-
-  return self->sealed;
-}
-
-/**
- * qsnap_snapshot_dup_time:
- * @self: a snapshot
- *
- * The point in time, by QEMU's clock, in UTC.
- *
- * Returns: (transfer full): the point in time
- *
- * Since: 1.0
- */
-GDateTime *
-qsnap_snapshot_dup_time (QsnapSnapshot *self)
-{
-  g_autofree char *text = NULL;
-
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  text = dup_string (self, NULL, "time");
-
-  return text != NULL ? g_date_time_new_from_iso8601 (text, NULL) : NULL;
-}
-
-/**
- * qsnap_snapshot_get_disks:
- * @self: a snapshot
- *
- * The guest's disks.
- *
- * Returns: (transfer none): a list of #QsnapDisk
- *
- * Since: 1.0
- */
-GListModel *
-qsnap_snapshot_get_disks (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  return self->disks;
-}
-
-/**
- * qsnap_snapshot_dup_manifest:
- * @self: a snapshot
- *
- * The whole manifest, as it is in the snapshot's directory once it is sealed. Its layout is
- * described in the file format documentation.
- *
- * Returns: (transfer full): a copy, an object; free with json_node_unref()
- *
- * Since: 1.0
- */
-JsonNode *
-qsnap_snapshot_dup_manifest (QsnapSnapshot *self)
-{
-  g_autoptr (JsonNode) node = NULL;
-
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  node = qsnap_json_node_from_object (ref_manifest (self));
-
-  return json_node_copy (node);
-}
-
-/**
- * qsnap_snapshot_dup_qemu_version:
- * @self: a snapshot
- *
- * The version of the QEMU that the guest ran on, for example `7.2.22`.
- *
- * Returns: (transfer full) (nullable): a copy; free with g_free()
- *
- * Since: 1.0
- */
-char *
-qsnap_snapshot_dup_qemu_version (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  return dup_string (self, "qemu", "version");
-}
-
-/**
- * qsnap_snapshot_dup_machine:
- * @self: a snapshot
- *
- * The machine type, pinned: `pc-q35-7.2`, never the alias.
- *
- * Returns: (transfer full) (nullable): a copy; free with g_free()
- *
- * Since: 1.0
- */
-char *
-qsnap_snapshot_dup_machine (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  return dup_string (self, "qemu", "machine");
-}
-
-/**
- * qsnap_snapshot_dup_guest_name:
- * @self: a snapshot
- *
- * The guest's name (QEMU's option `-name`), if it has one.
- *
- * Returns: (transfer full) (nullable): a copy; free with g_free()
- *
- * Since: 1.0
- */
-char *
-qsnap_snapshot_dup_guest_name (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  return dup_string (self, "guest", "name");
-}
-
-/**
- * qsnap_snapshot_dup_guest_uuid:
- * @self: a snapshot
- *
- * The guest's UUID (QEMU's option `-uuid`), if it has one.
- *
- * Returns: (transfer full) (nullable): a copy; free with g_free()
- *
- * Since: 1.0
- */
-char *
-qsnap_snapshot_dup_guest_uuid (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  return dup_string (self, "guest", "uuid");
-}
-
-/**
- * qsnap_snapshot_dup_command_line:
- * @self: a snapshot
- *
- * The command line of QEMU, where it could be read.
- *
- * Returns: (transfer full) (nullable): a copy; free with g_strfreev()
- *
- * Since: 1.0
- */
-GStrv
-qsnap_snapshot_dup_command_line (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  return dup_strings (self, "qemu", "command-line");
-}
-
-/**
- * qsnap_snapshot_dup_warnings:
- * @self: a snapshot
- *
- * What was noticed when the snapshot was taken, for people.
- *
- * Returns: (transfer full) (nullable): a copy; free with g_strfreev()
- *
- * Since: 1.0
- */
-GStrv
-qsnap_snapshot_dup_warnings (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
-
-  return dup_strings (self, NULL, "warnings");
-}
-
-/**
- * qsnap_snapshot_get_memory_size:
- * @self: a snapshot
- *
- * The guest's RAM in bytes, device memory included; 0 before it is known.
- *
- * Returns: bytes
- *
- * Since: 1.0
- */
-guint64
-qsnap_snapshot_get_memory_size (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), 0);
-
-  return (guint64)get_int (self, "guest", "memory-size", 0);
-}
-
-/**
- * qsnap_snapshot_get_data_size:
- * @self: a snapshot
- *
- * How many bytes of the RAM are not zero: about what the memory image takes on disk; 0 before
- * it is known.
- *
- * Returns: bytes
- *
- * Since: 1.0
- */
-guint64
-qsnap_snapshot_get_data_size (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), 0);
-
-  return (guint64)get_int (self, "guest", "data-size", 0);
-}
-
-/**
- * qsnap_snapshot_get_pause_us:
- * @self: a snapshot
- *
- * How long the guest was stopped, in microseconds, by QEMU's own events; 0 for a guest that
- * was paused by its owner; -1 before it is known.
- *
- * Returns: microseconds
- *
- * Since: 1.0
- */
-gint64
-qsnap_snapshot_get_pause_us (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
-
-  return get_int (self, "timing", "pause-us", -1);
-}
-
-/**
- * qsnap_snapshot_get_stop_us:
- * @self: a snapshot
- *
- * The part of the pause that stopping the guest took, its disks drained and flushed, in
- * microseconds; -1 before it is known.
- *
- * Returns: microseconds
- *
- * Since: 1.0
- */
-gint64
-qsnap_snapshot_get_stop_us (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
-
-  return get_int (self, "timing", "stop-us", -1);
-}
-
-/**
- * qsnap_snapshot_get_disks_us:
- * @self: a snapshot
- *
- * The part of the pause that the transaction on the disks took, in microseconds; -1 before it
- * is known.
- *
- * Returns: microseconds
- *
- * Since: 1.0
- */
-gint64
-qsnap_snapshot_get_disks_us (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
-
-  return get_int (self, "timing", "disks-us", -1);
-}
-
-/**
- * qsnap_snapshot_get_memory_us:
- * @self: a snapshot
- *
- * The part of the pause that QEMU took to save the devices and to protect the memory, in
- * microseconds; -1 before it is known.
- *
- * Returns: microseconds
- *
- * Since: 1.0
- */
-gint64
-qsnap_snapshot_get_memory_us (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
-
-  return get_int (self, "timing", "memory-us", -1);
-}
-
-/**
- * qsnap_snapshot_get_resume_us:
- * @self: a snapshot
- *
- * The part of the pause from the proof of the point in time to the guest's resume, in
- * microseconds; next to nothing where QEMU resumed the guest by itself; -1 before it is known.
- *
- * Returns: microseconds
- *
- * Since: 1.0
- */
-gint64
-qsnap_snapshot_get_resume_us (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
-
-  return get_int (self, "timing", "resume-us", -1);
-}
-
-/**
- * qsnap_snapshot_get_save_us:
- * @self: a snapshot
- *
- * How long saving the memory took, from the point in time until all of it was on stable
- * storage, in microseconds; -1 before it is known.
- *
- * Returns: microseconds
- *
- * Since: 1.0
- */
-gint64
-qsnap_snapshot_get_save_us (QsnapSnapshot *self)
-{
-  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
-
-  return get_int (self, "timing", "save-us", -1);
 }

@@ -5,6 +5,7 @@
 #include "disk/qsnap-drive.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -145,6 +146,20 @@ filename_in_json (const char *text)
   return g_strdup (qsnap_json_get_string (object, "filename"));
 }
 
+/* Without detours. What ".." means after a link only the file system knows. */
+static char *
+plain_path (const char *path, const char *directory)
+{
+  g_autofree char *joined =
+      g_path_is_absolute (path) ? g_strdup (path) : g_build_filename (directory, path, NULL);
+  char *real = strstr (joined, "/..") != NULL ? realpath (joined, NULL) : NULL;
+  char *plain = g_canonicalize_filename (real != NULL ? real : joined, NULL);
+
+  free (real);
+
+  return plain;
+}
+
 char *
 qsnap_drive_resolve_file (QsnapQmp *qmp, QsnapProcess *process, const char *filename)
 {
@@ -161,13 +176,13 @@ qsnap_drive_resolve_file (QsnapQmp *qmp, QsnapProcess *process, const char *file
     return path_of_fdset (qmp, g_ascii_strtoll (filename + strlen ("/dev/fdset/"), NULL, 10));
 
   if (g_path_is_absolute (filename))
-    return g_strdup (filename);
+    return plain_path (filename, NULL);
 
   /* "nbd://host/export" is no relative path; a file with a colon is given as "./a:b". */
   if (process->directory == NULL || (strchr (filename, ':') != NULL && *filename != '.'))
     return NULL;
 
-  return g_canonicalize_filename (filename, process->directory);
+  return plain_path (filename, process->directory);
 }
 
 /* --- drives -------------------------------------------------------------------------------- */
@@ -180,6 +195,7 @@ qsnap_drive_free (QsnapDrive *drive)
   g_free (drive->node);
   g_free (drive->driver);
   g_free (drive->file);
+  g_strfreev (drive->chain);
   g_free (drive->detect_zeroes);
   g_free (drive->nvram_block);
   g_free (drive->overlay_file);
@@ -204,6 +220,25 @@ qsnap_drive_format (const QsnapDrive *drive)
     return "raw";
 
   return drive->driver;
+}
+
+static GStrv
+resolve_chain (QsnapQmp *qmp, QsnapProcess *process, JsonObject *image)
+{
+  g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+
+  for (image = qsnap_json_get_object (image, "backing-image"); image != NULL;
+       image = qsnap_json_get_object (image, "backing-image"))
+    {
+      const char *filename = qsnap_json_get_string (image, "filename");
+      g_autofree char *file =
+          filename != NULL ? qsnap_drive_resolve_file (qmp, process, filename) : NULL;
+
+      if (file != NULL && g_utf8_validate (file, -1, NULL))
+        g_strv_builder_add (builder, file);
+    }
+
+  return g_strv_builder_end (builder);
 }
 
 static QsnapDrive *
@@ -359,6 +394,7 @@ qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, QsnapReport *report, G
         }
 
       drive->file = filename != NULL ? qsnap_drive_resolve_file (qmp, process, filename) : NULL;
+      drive->chain = resolve_chain (qmp, process, image);
       check_drive (drive, process, filename, report);
       if (!find_nvram_block (qmp, drive, error))
         return NULL;

@@ -38,6 +38,8 @@ typedef struct
   char *driver;
   /* The node's image, absolute. */
   char *file;
+  /* The images below it in its backing chain, absolute; those without a local file are left out. */
+  GStrv chain;
   gint64 size;
   gboolean direct;
   gboolean no_flush;

@@ -15,6 +15,7 @@ typedef struct
   QsnapImage *image;
   QsnapRamEncoder *encoder;
   int fd;
+  const gboolean *left_out; /* one for each block, or NULL */
   GCancellable *cancellable;
 } Export;
 
@@ -75,6 +76,8 @@ export_all (Export *export, GError **error)
     {
       QsnapImageBlock *block = qsnap_image_block (image, i);
 
+      if (export->left_out != NULL && export->left_out[i])
+        continue;
       if (block->path != NULL &&
           !qsnap_image_scan_block (image, block, export_piece, export, export->cancellable, error))
         return FALSE;
@@ -84,10 +87,11 @@ export_all (Export *export, GError **error)
 }
 
 gboolean
-qsnap_image_export (QsnapImage *image, int fd, GCancellable *cancellable, GError **error)
+qsnap_image_export_without (
+    QsnapImage *image, const gboolean *left_out, int fd, GCancellable *cancellable, GError **error)
 {
   g_autoptr (QsnapRamEncoder) encoder = NULL;
-  Export export = { image, NULL, fd, cancellable };
+  Export export = { image, NULL, fd, left_out, cancellable };
   guint32 section_id;
 
   /* Before the first byte is out, as much as can be known quickly is known to be right. */
@@ -97,4 +101,10 @@ qsnap_image_export (QsnapImage *image, int fd, GCancellable *cancellable, GError
   encoder = qsnap_ram_encoder_new (section_id, write_out, &export);
   export.encoder = encoder;
   return export_all (&export, error);
+}
+
+gboolean
+qsnap_image_export (QsnapImage *image, int fd, GCancellable *cancellable, GError **error)
+{
+  return qsnap_image_export_without (image, NULL, fd, cancellable, error);
 }

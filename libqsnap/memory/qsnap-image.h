@@ -48,6 +48,11 @@ gboolean qsnap_image_read (
  * Checksums are compared on the way; a stream that fails in the middle is one that QEMU refuses. */
 gboolean qsnap_image_export (QsnapImage *image, int fd, GCancellable *cancellable, GError **error);
 
+/* The same for a QEMU that has some blocks already, as it maps their files: no page of a block that
+ * is @left_out (one flag for each block) is in the stream. Only blocks with a file can be. */
+gboolean qsnap_image_export_without (
+    QsnapImage *image, const gboolean *left_out, int fd, GCancellable *cancellable, GError **error);
+
 /* Gives the block @block, which must have a file of its own, the first @source_length bytes of
  * @source_fd and zeros behind them; brings files, checksums, memory.json and @memory up to date. */
 gboolean qsnap_image_replace_block (int dir_fd,

@@ -58,8 +58,8 @@ gboolean qsnap_command_adapt_disks (QsnapCommand *command,
                                     guint n_disks,
                                     GError **error);
 
-/* Every block of @blocks that is a memory backend is mapped from its file; @read_only if this QEMU's
- * memory-backend-file has the property "rom". */
+/* Every block of @blocks that is a memory backend is mapped from its file; @read_only if this
+ * QEMU's memory-backend-file has the property "rom". */
 gboolean qsnap_command_map_memory (QsnapCommand *command,
                                    QsnapRevertBlock *blocks,
                                    guint n_blocks,
@@ -67,14 +67,12 @@ gboolean qsnap_command_map_memory (QsnapCommand *command,
                                    GError **error);
 
 /* Where memory is loaded: no backend may be a file that others have, too. */
-gboolean qsnap_command_load_memory (QsnapCommand *command,
-                                    const QsnapAdaptContext *context,
-                                    GError **error);
+gboolean
+qsnap_command_load_memory (QsnapCommand *command, const QsnapAdaptContext *context, GError **error);
 
 /* Everything else that two QEMUs would fight for, or that only the first start of a guest wants:
  * sockets, ports, files, monitors, -incoming, -S, -loadvm, -daemonize, … */
-gboolean qsnap_command_adapt_host (QsnapCommand *command,
-                                   const QsnapAdaptContext *context,
-                                   GError **error);
+gboolean
+qsnap_command_adapt_host (QsnapCommand *command, const QsnapAdaptContext *context, GError **error);
 
 G_END_DECLS

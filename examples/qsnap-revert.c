@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The qsnap command: revert, clone and quit. */
+
+#include "qsnap-tool.h"
+
+#include <glib-unix.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+/* Guests that are being brought back, all at once. */
+typedef struct
+{
+  Options *options;
+  GMainLoop *loop;
+  GCancellable *cancellable;
+  guint n_pending;
+  GPtrArray *sessions;
+  GError *error;
+} Reverts;
+
+/* --- output -------------------------------------------------------------------------------- */
+
+static const char *
+method_name (QsnapRestoreMethod method)
+{
+  g_autoptr (GEnumClass) klass = g_type_class_ref (QSNAP_TYPE_RESTORE_METHOD);
+  const GEnumValue *value = g_enum_get_value (klass, (int)method);
+
+  return value != NULL ? value->value_nick : "unknown";
+}
+
+static JsonNode *
+guest_to_json (QsnapSession *session)
+{
+  g_auto (GStrv) warnings = qsnap_session_dup_restore_warnings (session);
+  JsonNode *node = json_node_new (JSON_NODE_OBJECT);
+  JsonObject *object = json_object_new ();
+
+  json_object_set_string_member (object, "address", qsnap_session_get_address (session));
+  json_object_set_int_member (object, "pid", qsnap_session_get_pid (session));
+  json_object_set_string_member (object, "directory",
+                                 g_file_peek_path (qsnap_session_get_restore_directory (session)));
+  json_object_set_string_member (object, "method",
+                                 method_name (qsnap_session_get_restore_method (session)));
+  json_object_set_int_member (object, "start-us", qsnap_session_get_start_us (session));
+  json_object_set_int_member (object, "load-us", qsnap_session_get_load_us (session));
+  json_object_set_member (object, "warnings", strings_to_json (warnings));
+  json_node_take_object (node, object);
+
+  return node;
+}
+
+static void
+print_guest (QsnapSession *session)
+{
+  g_auto (GStrv) warnings = qsnap_session_dup_restore_warnings (session);
+
+  g_print ("guest %d, monitor %s\n", qsnap_session_get_pid (session),
+           qsnap_session_get_address (session));
+  g_print ("  brought back by %s: QEMU up after %.0f ms, the guest %.1f ms later\n",
+           method_name (qsnap_session_get_restore_method (session)),
+           (double)qsnap_session_get_start_us (session) / 1e3,
+           (double)qsnap_session_get_load_us (session) / 1e3);
+  g_print ("  what it writes is in %s\n",
+           g_file_peek_path (qsnap_session_get_restore_directory (session)));
+  print_strings (warnings, "  warning: ");
+}
+
+static int
+print_guests_json (GPtrArray *sessions)
+{
+  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
+  JsonObject *object = json_object_new ();
+  JsonArray *array = json_array_new ();
+
+  for (guint i = 0; i < sessions->len; i++)
+    json_array_add_element (array, guest_to_json (sessions->pdata[i]));
+  json_object_set_array_member (object, "guests", array);
+  json_node_take_object (node, object);
+
+  return print_json (node);
+}
+
+/* --- bringing back ------------------------------------------------------------------------- */
+
+/* FALSE for a name that is none. */
+static gboolean
+parse_method (const char *name, QsnapRestoreMethod *method)
+{
+  g_autoptr (GEnumClass) klass = g_type_class_ref (QSNAP_TYPE_RESTORE_METHOD);
+  const GEnumValue *value = g_enum_get_value_by_nick (klass, name != NULL ? name : "auto");
+
+  if (value != NULL)
+    *method = (QsnapRestoreMethod)value->value;
+
+  return value != NULL;
+}
+
+/* @command: what came after the snapshot's directory. */
+static QsnapRestoreOptions *
+restore_options (Options *options, QsnapRestoreMethod method, char **command)
+{
+  QsnapRestoreOptions *result = qsnap_restore_options_new ();
+
+  qsnap_restore_options_set_method (result, method);
+  qsnap_restore_options_set_program (result, options->program);
+  qsnap_restore_options_set_start_paused (result, options->paused);
+  qsnap_restore_options_set_verify (result, options->verify);
+  if (*command != NULL)
+    qsnap_restore_options_set_command (result, (const char *const *)command);
+
+  return result;
+}
+
+static gboolean
+on_interrupt (gpointer data)
+{
+  Reverts *reverts = data;
+
+  g_cancellable_cancel (reverts->cancellable);
+
+  return G_SOURCE_CONTINUE;
+}
+
+static void
+on_done (GObject *source, GAsyncResult *result, gpointer data)
+{
+  Reverts *reverts = data;
+  g_autoptr (GError) error = NULL;
+  QsnapSession *session = qsnap_snapshot_restore_finish (QSNAP_SNAPSHOT (source), result, &error);
+
+  if (session != NULL)
+    g_ptr_array_add (reverts->sessions, session);
+  else
+    {
+      /* All or none: the first error ends the others. */
+      if (reverts->error == NULL)
+        reverts->error = g_steal_pointer (&error);
+      g_cancellable_cancel (reverts->cancellable);
+    }
+
+  if (--reverts->n_pending == 0)
+    g_main_loop_quit (reverts->loop);
+}
+
+static void
+start (Reverts *reverts, QsnapSnapshot *snapshot, QsnapRestoreOptions *options, guint n)
+{
+  for (guint i = 0; i < n; i++)
+    {
+      if (reverts->options->directory != NULL)
+        {
+          g_autofree char *number = g_strdup_printf ("%u", i);
+          g_autofree char *path =
+              g_build_filename (reverts->options->directory, n > 1 ? number : NULL, NULL);
+          g_autoptr (GFile) directory = g_file_new_for_commandline_arg (path);
+
+          qsnap_restore_options_set_directory (options, directory);
+        }
+      reverts->n_pending++;
+      qsnap_snapshot_restore_async (snapshot, options, reverts->cancellable, on_done, reverts);
+    }
+}
+
+static void
+bring_back (Reverts *reverts, QsnapSnapshot *snapshot, QsnapRestoreOptions *options, guint n)
+{
+  guint interrupt = g_unix_signal_add (SIGINT, on_interrupt, reverts);
+  guint terminate = g_unix_signal_add (SIGTERM, on_interrupt, reverts);
+  guint hang_up = g_unix_signal_add (SIGHUP, on_interrupt, reverts);
+
+  start (reverts, snapshot, options, n);
+  g_main_loop_run (reverts->loop);
+  g_source_remove (interrupt);
+  g_source_remove (terminate);
+  g_source_remove (hang_up);
+}
+
+/* --- all or none --------------------------------------------------------------------------- */
+
+static void
+remove_directory (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  const char *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *file = g_build_filename (path, name, NULL);
+
+      (void)g_unlink (file);
+    }
+  (void)g_rmdir (path);
+}
+
+static void
+end_all (GPtrArray *sessions)
+{
+  for (guint i = 0; i < sessions->len; i++)
+    {
+      QsnapSession *session = sessions->pdata[i];
+      g_autoptr (GError) error = NULL;
+
+      if (qsnap_session_quit (session, NULL, &error))
+        remove_directory (g_file_peek_path (qsnap_session_get_restore_directory (session)));
+      else
+        g_printerr ("qsnap: guest %d goes on: %s\n", qsnap_session_get_pid (session),
+                    error->message);
+    }
+}
+
+static int
+report (Reverts *reverts, gboolean many)
+{
+  if (reverts->error != NULL)
+    {
+      end_all (reverts->sessions);
+      return fail (reverts->error);
+    }
+
+  if (reverts->options->json && many)
+    return print_guests_json (reverts->sessions);
+  if (reverts->options->json)
+    {
+      g_autoptr (JsonNode) node = guest_to_json (reverts->sessions->pdata[0]);
+
+      return print_json (node);
+    }
+
+  for (guint i = 0; i < reverts->sessions->len && !reverts->options->quiet; i++)
+    print_guest (reverts->sessions->pdata[i]);
+
+  return EXIT_OK;
+}
+
+/* --- commands ------------------------------------------------------------------------------ */
+
+static int
+run (Options *options, char **arguments, guint n, gboolean many)
+{
+  g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  g_autoptr (GPtrArray) sessions = g_ptr_array_new_with_free_func (g_object_unref);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  g_autoptr (QsnapRestoreOptions) wanted = NULL;
+  Reverts reverts = { options, loop, cancellable, 0, sessions, NULL };
+  QsnapRestoreMethod method;
+  int status;
+
+  if (!parse_method (options->method, &method))
+    return usage ("there is no method ", options->method);
+
+  snapshot = load_snapshot (arguments[0], &error);
+  if (snapshot == NULL)
+    return fail (error);
+
+  if (n > 1 && options->directory != NULL && g_mkdir_with_parents (options->directory, 0700) != 0)
+    return usage ("cannot make ", options->directory);
+
+  wanted = restore_options (options, method, arguments + 1);
+  bring_back (&reverts, snapshot, wanted, n);
+  status = report (&reverts, many);
+  g_clear_error (&reverts.error);
+
+  return status;
+}
+
+int
+run_revert (Options *options, char **arguments)
+{
+  return run (options, arguments, 1, FALSE);
+}
+
+int
+run_clone (Options *options, char **arguments)
+{
+  if (options->number < 1)
+    return usage ("how many? -n takes a number from 1", "");
+
+  return run (options, arguments, (guint)options->number, TRUE);
+}
+
+int
+run_quit (Options *options, char **arguments)
+{
+  g_autoptr (QsnapSession) session = qsnap_session_new (arguments[0]);
+  g_autoptr (GError) error = NULL;
+
+  if (!qsnap_session_open (session, NULL, &error) || !qsnap_session_quit (session, NULL, &error))
+    return fail (error);
+
+  if (options->json)
+    g_print ("{\"ended\": true}\n");
+
+  return EXIT_OK;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the parts of the qsnap command share. */
+
+#pragma once
+
+#include <qsnap/qsnap.h>
+
+enum
+{
+  EXIT_OK = 0,
+  EXIT_FAILED = 1,
+  EXIT_USAGE = 2
+};
+
+typedef struct
+{
+  gboolean json;
+  gboolean quiet;
+  /* snapshot */
+  gboolean allow_managed;
+  char *name;
+  char *overlay_directory;
+  /* revert, clone */
+  char *method;
+  char *directory;
+  char *program;
+  gboolean paused;
+  gboolean verify;
+  int number;
+} Options;
+
+/* Each prints what there is to say and answers the exit status. */
+int fail (const GError *error);
+int usage (const char *problem, const char *what);
+int print_json (JsonNode *node);
+
+void print_strings (GStrv strings, const char *prefix);
+JsonNode *strings_to_json (GStrv strings);
+QsnapSnapshot *load_snapshot (const char *directory, GError **error);
+
+int run_revert (Options *options, char **arguments);
+int run_clone (Options *options, char **arguments);
+int run_quit (Options *options, char **arguments);

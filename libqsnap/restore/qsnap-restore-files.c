@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory/qsnap-io.h"
+#include "qsnap-json.h"
+#include "restore/qsnap-restore-private.h"
+
+/* What a revert makes in the file system. */
+
+/* --- the directory ------------------------------------------------------------------------- */
+
+static gboolean
+undo_directory (gpointer data, GError **error)
+{
+  QsnapRestore *restore = data;
+
+  if (restore->directory_made && rmdir (restore->path) != 0 && errno != ENOENT)
+    return qsnap_io_fail (error, errno, "cannot remove %s", restore->path);
+
+  return TRUE;
+}
+
+static gboolean
+is_empty (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+
+  return dir != NULL && g_dir_read_name (dir) == NULL;
+}
+
+static gboolean
+make_directory (QsnapRestore *restore, GError **error)
+{
+  restore->directory_made = mkdir (restore->path, 0700) == 0;
+  if (!restore->directory_made && errno != EEXIST)
+    return qsnap_io_fail (error, errno, "cannot make the revert's directory %s", restore->path);
+
+  qsnap_undo_push (restore->undo, "remove the directory", restore, undo_directory, restore);
+  restore->dir_fd = open (restore->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (restore->dir_fd < 0)
+    return qsnap_io_fail (error, errno, "cannot open the revert's directory %s", restore->path);
+
+  if (is_empty (restore->path))
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_EXISTS,
+               "the revert's directory %s is not empty: choose another", restore->path);
+
+  return FALSE;
+}
+
+/* --- files in it --------------------------------------------------------------------------- */
+
+/* Whatever QEMU made as well: logs, sockets, its pid. Nothing was in it before. */
+static gboolean
+undo_files (gpointer data, GError **error)
+{
+  QsnapRestore *restore = data;
+  g_autoptr (GDir) dir = g_dir_open (restore->path, 0, NULL);
+  const char *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
+    if (unlinkat (restore->dir_fd, name, 0) != 0 && errno != ENOENT)
+      return qsnap_io_fail (error, errno, "cannot remove %s/%s", restore->path, name);
+
+  return TRUE;
+}
+
+static gboolean
+open_log (QsnapRestore *restore, GError **error)
+{
+  qsnap_undo_push (restore->undo, "remove the files", restore, undo_files, restore);
+  restore->log_fd = openat (restore->dir_fd, QSNAP_RESTORE_LOG,
+                            O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+
+  return restore->log_fd >= 0 || qsnap_io_fail (error, errno, "cannot make the log of QEMU");
+}
+
+/* --- overlays ------------------------------------------------------------------------------ */
+
+/* The base was compared with the manifest just before, so the tool need not open it: it may be on a
+ * guest that runs. */
+static GSubprocess *
+start_overlay (QsnapRestore *restore, guint index, GError **error)
+{
+  JsonArray *disks = qsnap_json_get_array (restore->manifest, "disks");
+  JsonObject *disk = qsnap_json_array_object (disks, index);
+  JsonObject *base = qsnap_json_get_object (disk, "base");
+  g_autofree char *size =
+      g_strdup_printf ("%" G_GINT64_FORMAT, qsnap_json_get_int (disk, "size", 0));
+
+  return g_subprocess_new (
+      G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_PIPE, error, "qemu-img",
+      "create", "-q", "-u", "-f", "qcow2", "-F", qsnap_json_get_string (base, "format"), "-b",
+      qsnap_json_get_string (base, "file"),
+      g_array_index (restore->disks, QsnapRevertDisk, index).overlay, size, NULL);
+}
+
+static gboolean
+finish_overlay (GSubprocess *process, const char *overlay, GError **error)
+{
+  g_autofree char *complaint = NULL;
+
+  if (!g_subprocess_communicate_utf8 (process, NULL, NULL, NULL, &complaint, error))
+    return FALSE;
+
+  if (g_subprocess_get_successful (process))
+    return chmod (overlay, 0600) == 0 || qsnap_io_fail (error, errno, "%s", overlay);
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED, "qemu-img cannot make the overlay %s: %s",
+               overlay, g_strstrip (complaint));
+
+  return FALSE;
+}
+
+/* All at once: a process takes a moment to start. */
+static gboolean
+make_overlays (QsnapRestore *restore, GError **error)
+{
+  g_autoptr (GPtrArray) processes = g_ptr_array_new_with_free_func (g_object_unref);
+  gboolean made = TRUE;
+
+  for (guint i = 0; made && i < restore->disks->len; i++)
+    {
+      GSubprocess *process = start_overlay (restore, i, error);
+
+      made = process != NULL;
+      if (made)
+        g_ptr_array_add (processes, process);
+    }
+
+  /* Those that were started are waited for in any case: they write. */
+  for (guint i = 0; i < processes->len; i++)
+    {
+      const char *overlay = g_array_index (restore->disks, QsnapRevertDisk, i).overlay;
+
+      made = finish_overlay (processes->pdata[i], overlay, made ? error : NULL) && made;
+    }
+
+  return made;
+}
+
+/* --- copies of the memory ------------------------------------------------------------------ */
+
+static int
+open_block (QsnapRestore *restore, const char *name, GError **error)
+{
+  guint index = qsnap_image_find_block (restore->image, name);
+  int ram_fd = qsnap_io_open_dir (restore->snapshot_fd, QSNAP_IMAGE_RAM_DIR, error);
+  int fd;
+
+  if (ram_fd < 0)
+    return -1;
+
+  fd = qsnap_io_open (ram_fd, strchr (qsnap_image_get_block_file (restore->image, index), '/') + 1,
+                      qsnap_image_get_block_length (restore->image, index), error);
+  close (ram_fd);
+
+  return fd;
+}
+
+gboolean
+qsnap_restore_can_clone (QsnapRestore *restore)
+{
+  g_autofree char *parent = g_path_get_dirname (restore->path);
+  const char *name = g_array_index (restore->blocks, QsnapRevertBlock, 0).name;
+  int source = open_block (restore, name, NULL);
+  int target = open (parent, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  gboolean cloned = source >= 0 && target >= 0 && ioctl (target, FICLONE, source) == 0;
+
+  if (source >= 0)
+    close (source);
+  if (target >= 0)
+    close (target);
+
+  return cloned;
+}
+
+static gboolean
+clone_block (QsnapRestore *restore, const QsnapRevertBlock *block, GError **error)
+{
+  g_autofree char *name = g_path_get_basename (block->path);
+  int source = open_block (restore, block->name, error);
+  int target = source >= 0 ? qsnap_io_create (restore->dir_fd, name, error) : -1;
+  gboolean cloned = FALSE;
+
+  if (target >= 0)
+    cloned = ioctl (target, FICLONE, source) == 0 ||
+             qsnap_io_fail (error, errno, "cannot clone the memory image to %s", block->path);
+  if (target >= 0)
+    close (target);
+  if (source >= 0)
+    close (source);
+
+  return cloned;
+}
+
+static gboolean
+make_copies (QsnapRestore *restore, GError **error)
+{
+  if (restore->method != QSNAP_RESTORE_METHOD_MAP || !restore->map_copies)
+    return TRUE;
+
+  for (guint i = 0; i < restore->blocks->len; i++)
+    {
+      const QsnapRevertBlock *block = &g_array_index (restore->blocks, QsnapRevertBlock, i);
+
+      if (block->mapped && !clone_block (restore, block, error))
+        return FALSE;
+    }
+
+  return TRUE;
+}
+
+void
+qsnap_restore_unlink_copies (QsnapRestore *restore)
+{
+  if (restore->method != QSNAP_RESTORE_METHOD_MAP || !restore->map_copies)
+    return;
+
+  for (guint i = 0; i < restore->blocks->len; i++)
+    {
+      const QsnapRevertBlock *block = &g_array_index (restore->blocks, QsnapRevertBlock, i);
+
+      if (block->mapped)
+        (void)unlink (block->path);
+    }
+}
+
+gboolean
+qsnap_restore_make_files (QsnapRestore *restore, GError **error)
+{
+  return make_directory (restore, error) && open_log (restore, error) &&
+         make_overlays (restore, error) && make_copies (restore, error);
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory/qsnap-io.h"
+#include "qsnap-json.h"
+#include "qsnap-snapshot-private.h"
+#include "restore/qsnap-restore-private.h"
+
+/* Before anything is made: is the snapshot good, and which command line brings it back? */
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+/* The snapshot names the program that is run, and its memory is given to it. */
+static gboolean
+check_owner (QsnapRestore *restore, GError **error)
+{
+  struct stat found;
+
+  if (fstat (restore->snapshot_fd, &found) != 0)
+    return qsnap_io_fail (error, errno, "cannot look at the snapshot's directory");
+  if (found.st_uid == geteuid () || found.st_uid == 0)
+    return TRUE;
+
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+               "the snapshot belongs to user %u: what it says would be run as user %u",
+               (guint)found.st_uid, (guint)geteuid ());
+
+  return FALSE;
+}
+
+static gboolean
+read_image (QsnapRestore *restore, GError **error)
+{
+  restore->image = qsnap_image_new (restore->snapshot_fd,
+                                    qsnap_json_get_object (restore->manifest, "memory"), error);
+
+  return restore->image != NULL && qsnap_image_check (restore->image, error) &&
+         (!restore->verify || qsnap_image_verify (restore->image, restore->cancellable, error));
+}
+
+gboolean
+qsnap_restore_read (QsnapRestore *restore, GError **error)
+{
+  GFile *directory = qsnap_snapshot_get_directory (restore->snapshot);
+
+  if (!qsnap_snapshot_check_sealed (restore->snapshot, error))
+    return FALSE;
+
+  restore->manifest = qsnap_snapshot_ref_manifest (restore->snapshot);
+  restore->snapshot_fd = qsnap_snapshot_open_directory (directory, error);
+
+  return restore->snapshot_fd >= 0 && check_owner (restore, error) &&
+         qsnap_snapshot_check_bases (restore->manifest, error) && read_image (restore, error);
+}
+
+/* --- what the command line is adapted to --------------------------------------------------- */
+
+static const char *
+keep (QsnapRestore *restore, char *string)
+{
+  g_ptr_array_add (restore->strings, string);
+
+  return string;
+}
+
+/* The base, then what it stands on: the guest may have been started on any of them. */
+static const char *const *
+files_of_disk (QsnapRestore *restore, JsonObject *base)
+{
+  JsonArray *chain = qsnap_json_get_array (base, "chain");
+  guint n = chain != NULL ? json_array_get_length (chain) : 0;
+  const char **files = g_new0 (const char *, n + 2);
+
+  files[0] = qsnap_json_get_string (base, "file");
+  for (guint i = 0; i < n; i++)
+    files[i + 1] = json_array_get_string_element (chain, i);
+  g_ptr_array_add (restore->strings, files);
+
+  return files;
+}
+
+static void
+list_disks (QsnapRestore *restore)
+{
+  JsonArray *disks = qsnap_json_get_array (restore->manifest, "disks");
+
+  g_array_set_size (restore->disks, 0);
+  for (guint i = 0; i < json_array_get_length (disks); i++)
+    {
+      JsonObject *object = qsnap_json_array_object (disks, i);
+      QsnapRevertDisk disk = { NULL };
+
+      disk.label = qsnap_json_get_string (object, "device");
+      disk.files = files_of_disk (restore, qsnap_json_get_object (object, "base"));
+      disk.overlay = keep (restore, g_strdup_printf ("%s/disk%u.qcow2", restore->path, i));
+      g_array_append_val (restore->disks, disk);
+    }
+}
+
+/* QEMU has the content of pflash in RAM as well, but not as a memory backend. */
+static gboolean
+mirrors_nvram (QsnapRestore *restore, const char *block)
+{
+  JsonArray *disks = qsnap_json_get_array (restore->manifest, "disks");
+
+  for (guint i = 0; i < json_array_get_length (disks); i++)
+    if (g_strcmp0 (qsnap_json_get_string (qsnap_json_array_object (disks, i), "nvram-block"),
+                   block) == 0)
+      return TRUE;
+
+  return FALSE;
+}
+
+static void
+list_blocks (QsnapRestore *restore)
+{
+  g_autofree char *snapshot_path =
+      g_file_get_path (qsnap_snapshot_get_directory (restore->snapshot));
+
+  g_array_set_size (restore->blocks, 0);
+  for (guint i = 0; i < qsnap_image_get_n_blocks (restore->image); i++)
+    {
+      QsnapRevertBlock block = { NULL };
+      const char *file = qsnap_image_get_block_file (restore->image, i);
+
+      block.name = qsnap_image_get_block_name (restore->image, i);
+      block.length = qsnap_image_get_block_length (restore->image, i);
+      if (file == NULL || mirrors_nvram (restore, block.name))
+        continue;
+
+      if (restore->map_copies)
+        block.path = keep (restore, g_strdup_printf ("%s/ram%u", restore->path, i));
+      else
+        block.path = keep (restore, g_canonicalize_filename (file, snapshot_path));
+      g_array_append_val (restore->blocks, block);
+    }
+}
+
+static gboolean
+parse_command (QsnapRestore *restore, GError **error)
+{
+  JsonObject *qemu = qsnap_json_get_object (restore->manifest, "qemu");
+  g_auto (GStrv) recorded = qsnap_snapshot_dup_command_line (restore->snapshot);
+  GStrv arguments = restore->given_command != NULL ? restore->given_command : recorded;
+
+  if (arguments == NULL || *arguments == NULL)
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                           "the snapshot does not have QEMU's command line (it could not be read "
+                           "when it was taken): give one");
+      return FALSE;
+    }
+
+  g_clear_pointer (&restore->command, qsnap_command_free);
+  restore->command = qsnap_command_parse ((const char *const *)arguments, error);
+  if (restore->command == NULL)
+    return FALSE;
+
+  if (restore->given_program != NULL)
+    qsnap_command_set_program (restore->command, restore->given_program);
+  /* The caller's own paths are relative to where the caller is. */
+  restore->working_directory =
+      restore->given_command == NULL ? qsnap_json_get_string (qemu, "directory") : NULL;
+
+  return TRUE;
+}
+
+/* --- the method ---------------------------------------------------------------------------- */
+
+static gboolean G_GNUC_PRINTF (2, 3) refuse_map (GError **error, const char *format, ...)
+{
+  g_autofree char *reason = NULL;
+  va_list values;
+
+  va_start (values, format);
+  reason = g_strdup_vprintf (format, values);
+  va_end (values);
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+               "the guest's memory cannot be mapped: %s; use the method load", reason);
+
+  return FALSE;
+}
+
+/* A guest that gives memory back makes QEMU punch holes into the file, even into one that is mapped
+ * privately. */
+static gboolean
+guard_files (QsnapRestore *restore, GError **error)
+{
+  gboolean gives_back = qsnap_command_has_device (restore->command, "virtio-balloon");
+
+  restore->map_copies = FALSE;
+  if (qsnap_command_has_device (restore->command, "virtio-mem"))
+    return refuse_map (error, "a virtio-mem device has to discard what is not plugged");
+  if (!gives_back || restore->map_read_only)
+    return TRUE;
+
+  list_blocks (restore);
+  restore->map_copies = restore->blocks->len > 0 && qsnap_restore_can_clone (restore);
+
+  return restore->map_copies ||
+         refuse_map (error,
+                     "it has a balloon, this QEMU would punch holes into the snapshot's file, and "
+                     "the file system of %s cannot clone it",
+                     restore->path);
+}
+
+static gboolean
+plan_map (QsnapRestore *restore, GError **error)
+{
+  gboolean mapped = FALSE;
+
+  if (!guard_files (restore, error))
+    return FALSE;
+
+  list_blocks (restore);
+  if (!qsnap_command_map_memory (restore->command, (QsnapRevertBlock *)restore->blocks->data,
+                                 restore->blocks->len, restore->map_read_only, error))
+    return FALSE;
+
+  for (guint i = 0; i < restore->blocks->len; i++)
+    mapped = mapped || g_array_index (restore->blocks, QsnapRevertBlock, i).mapped;
+  if (!mapped)
+    return refuse_map (error, "none of its RAM is a memory backend on the command line");
+
+  restore->method = QSNAP_RESTORE_METHOD_MAP;
+
+  return TRUE;
+}
+
+static gboolean
+plan_load (QsnapRestore *restore, const QsnapAdaptContext *context, GError **error)
+{
+  restore->map_copies = FALSE;
+  restore->method = QSNAP_RESTORE_METHOD_LOAD;
+
+  return qsnap_command_load_memory (restore->command, context, error);
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
+static void
+add_own_options (QsnapRestore *restore)
+{
+  g_autoptr (GString) socket = g_string_new (restore->path);
+  g_autofree char *chardev = NULL;
+
+  /* In an option's value a comma is written twice. */
+  g_string_replace (socket, ",", ",,", 0);
+  chardev = g_strdup_printf ("socket,id=" QSNAP_RESTORE_MONITOR ",path=%s/" QSNAP_RESTORE_SOCKET
+                             ",server=on,wait=off",
+                             socket->str);
+  qsnap_command_add (restore->command, "chardev", chardev);
+  qsnap_command_add (restore->command, "mon", "chardev=" QSNAP_RESTORE_MONITOR ",mode=control");
+  qsnap_command_add (restore->command, "S", NULL);
+  qsnap_command_add (restore->command, "incoming", "defer");
+}
+
+static gboolean
+adapt (QsnapRestore *restore, const QsnapAdaptContext *context, GError **error)
+{
+  JsonObject *qemu = qsnap_json_get_object (restore->manifest, "qemu");
+  const char *machine = qsnap_json_get_string (qemu, "machine");
+
+  if (g_strcmp0 (machine, "unknown") != 0 &&
+      !qsnap_command_pin_machine (restore->command, machine, error))
+    return FALSE;
+
+  return qsnap_command_adapt_disks (restore->command, context,
+                                    (const QsnapRevertDisk *)restore->disks->data,
+                                    restore->disks->len, error) &&
+         qsnap_command_adapt_host (restore->command, context, error);
+}
+
+static gboolean
+plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **error)
+{
+  g_autoptr (GError) refusal = NULL;
+
+  if (restore->wanted == QSNAP_RESTORE_METHOD_LOAD)
+    return plan_load (restore, context, error);
+  if (plan_map (restore, &refusal))
+    return TRUE;
+
+  if (restore->wanted == QSNAP_RESTORE_METHOD_MAP)
+    {
+      g_propagate_error (error, g_steal_pointer (&refusal));
+      return FALSE;
+    }
+
+  g_debug ("loading instead: %s", refusal->message);
+
+  return plan_load (restore, context, error);
+}
+
+gboolean
+qsnap_restore_plan (QsnapRestore *restore, GError **error)
+{
+  QsnapAdaptContext context = { NULL };
+
+  if (!parse_command (restore, error) || !qsnap_restore_check_program (restore, error))
+    return FALSE;
+
+  list_disks (restore);
+  context.directory = restore->path;
+  context.working_directory = restore->working_directory;
+  context.warnings = restore->warnings;
+  if (!adapt (restore, &context, error) || !plan_method (restore, &context, error))
+    return FALSE;
+
+  add_own_options (restore);
+
+  return TRUE;
+}

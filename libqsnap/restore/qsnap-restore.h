@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "qsnap/qsnap.h"
+
+G_BEGIN_DECLS
+
+/* A revert, from its options to a guest that runs. */
+typedef struct _QsnapRestore QsnapRestore;
+
+/* Reads the options; in the caller's thread, as the session belongs to its main context. */
+QsnapRestore *
+qsnap_restore_new (QsnapSnapshot *snapshot, QsnapRestoreOptions *options, GError **error);
+void qsnap_restore_free (QsnapRestore *restore);
+
+/* Does it, in any thread. Everything that was made is removed where it fails or is cancelled. */
+QsnapSession *qsnap_restore_run (QsnapRestore *restore, GCancellable *cancellable, GError **error);
+
+/* The command line that would be run; nothing is made. */
+GStrv qsnap_restore_build_command (QsnapRestore *restore, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (QsnapRestore, qsnap_restore_free)
+
+G_END_DECLS
