@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What examples/demo runs: a guest that works, an instant snapshot of it, and the way back on a stock QEMU."""
+"""What examples/demo runs: a guest that works, an instant snapshot of it, and the way back."""
 
 import os
 import subprocess
@@ -9,6 +9,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'tests', 'qemu'))
 import harness  # noqa: E402
 import processes  # noqa: E402
+from guest import GuestChannel  # noqa: E402
 
 import gi  # noqa: E402
 
@@ -54,20 +55,31 @@ def capture(qemu, directory):
     session.open(None)
     timeline.say('the guest works: ' + describe(qemu.guest('status')))
     snapshot = session.instant_snapshot(Qsnap.SnapshotOptions(directory=Gio.File.new_for_path(directory)), None)
-    timeline.say('the guest works: ' + describe(qemu.assert_alive()))
-    return snapshot
+    status = qemu.assert_alive()
+    timeline.say('the guest works: ' + describe(status))
+    return snapshot, status
 
 
-def go_back(qemu, snapshot, folder):
-    """With nothing but a stock QEMU: the memory as a plain migration stream, fresh overlays over the bases."""
-    stream = os.path.join(folder, 'stream')
-    with open(stream, 'wb') as file:
-        snapshot.export_stream(file.fileno(), None)
-    bases = [disk.props.base for disk in snapshot.props.disks]
-    back = harness.load_stream(qemu.hardware, stream, bases)
-    check = back.assert_consistent()
-    print(f'a stock QEMU loaded the snapshot and went on: {describe(back.assert_alive())}')
-    print(f'disk and memory are of one instant: {check["slots"]} disk blocks and {check["pages"]} pages checked')
+def go_back(snapshot, folder, before):
+    """A new QEMU that maps the memory of the snapshot, beside the original."""
+    timeline = Timeline()
+    directory = os.path.join(folder, 'revert')
+    guest = snapshot.restore(Qsnap.RestoreOptions(directory=Gio.File.new_for_path(directory)), None)
+    timeline.say(f'THE GUEST RUNS AGAIN: by {guest.props.restore_method.value_nick}, process {guest.props.pid}; '
+                 f'QEMU was up after {guest.props.start_us / 1000:.1f} ms, the guest {guest.props.load_us / 1000:.1f} ms later')
+    channel = GuestChannel(os.path.join(directory, 'channel.sock'))
+    try:
+        status = channel.command('status')
+        timeline.say(f'its first answer: {describe(status)}')
+        check = channel.command('check')
+        timeline.say(f'disk and memory are of one instant: {check["slots"]} disk blocks and {check["pages"]} pages checked')
+        after = channel.command('status')
+        if check['torn'] or check['badpages'] or after['ticks'] <= status['ticks'] or after['steps'] <= status['steps']:
+            sys.exit('the guest that came back is not as it was')
+        timeline.say(f'it goes on: {describe(after)}')
+        print(f'the original had come to {describe(before)}')
+    finally:
+        guest.quit(None)
 
 
 def main():
@@ -76,7 +88,7 @@ def main():
         qemu = boot(sys.argv[1], with_folder)
     except harness.Skip as reason:
         sys.exit(str(reason))
-    snapshot = capture(qemu, os.path.join(with_folder, 'snapshot'))
+    snapshot, status = capture(qemu, os.path.join(with_folder, 'snapshot'))
     print()
     snapshot.verify(None)
     print('verify: every checksum holds, the base of the disk is unchanged')
@@ -84,7 +96,7 @@ def main():
         print(f'the guest\'s disk is now {os.path.basename(disk.props.overlay)}; '
               f'{os.path.basename(disk.props.base)} belongs to the snapshot: do not boot it')
     print()
-    go_back(qemu, snapshot, with_folder)
+    go_back(snapshot, with_folder, status)
 
 
 main()

@@ -6,9 +6,10 @@
 /**
  * SECTION:qsnap-enums
  * @title: Enumerations
- * @short_description: Phases of an operation
+ * @short_description: Phases of an operation, ways back
  *
- * #QsnapSession:phase tells how far an operation has come.
+ * #QsnapSession:phase tells how far an operation has come, #QsnapRestoreOptions:method chooses how a
+ * guest gets its memory back.
  */
 
 /**
