@@ -14,6 +14,8 @@
 
 #include "memory/qsnap-io.h"
 
+#define BLIND_POLL_US (10 * 1000)
+
 /* Reference counted: the session has it, and who is just waiting for its end. */
 struct _QsnapQemu
 {
@@ -115,7 +117,11 @@ qsnap_qemu_has_ended (QsnapQemu *qemu)
 {
   struct pollfd ended = { .fd = qemu->pidfd, .events = POLLIN };
 
-  return qemu->pidfd < 0 || poll (&ended, 1, 0) == 1;
+  /* An old kernel has no pidfd; GLib hears of the end a moment later. */
+  if (qemu->pidfd < 0)
+    return g_subprocess_get_identifier (qemu->process) == NULL;
+
+  return poll (&ended, 1, 0) == 1;
 }
 
 gboolean
@@ -131,6 +137,8 @@ qsnap_qemu_wait (QsnapQemu *qemu, guint timeout_ms, GCancellable *cancellable, G
 
       if (left <= 0 || g_cancellable_is_cancelled (cancellable))
         break;
+      if (qemu->pidfd < 0)
+        left = MIN (left, BLIND_POLL_US);
       (void)g_poll (fds, cancel_fd ? 2 : 1, (gint)(left / 1000 + 1));
     }
 

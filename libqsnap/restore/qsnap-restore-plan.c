@@ -165,8 +165,10 @@ parse_command (QsnapRestore *restore, GError **error)
   if (restore->given_program != NULL)
     qsnap_command_set_program (restore->command, restore->given_program);
   /* The caller's own paths are relative to where the caller is. */
-  restore->working_directory =
-      restore->given_command == NULL ? qsnap_json_get_string (qemu, "directory") : NULL;
+  if (restore->given_command != NULL)
+    restore->working_directory = keep (restore, g_get_current_dir ());
+  else
+    restore->working_directory = qsnap_json_get_string (qemu, "directory");
 
   return TRUE;
 }

@@ -4,6 +4,7 @@
 
 #include "restore/qsnap-restore-private.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "qsnap-session-private.h"
@@ -37,6 +38,16 @@ choose_path (QsnapSnapshot *snapshot, QsnapRestoreOptions *options, GError **err
   return g_canonicalize_filename (path, NULL);
 }
 
+/* QEMU is started in the captured one's directory; a path is meant from here. */
+static char *
+dup_program (const char *program)
+{
+  if (program == NULL || strchr (program, '/') == NULL)
+    return g_strdup (program);
+
+  return g_canonicalize_filename (program, NULL);
+}
+
 QsnapRestore *
 qsnap_restore_new (QsnapSnapshot *snapshot, QsnapRestoreOptions *options, GError **error)
 {
@@ -63,7 +74,7 @@ qsnap_restore_new (QsnapSnapshot *snapshot, QsnapRestoreOptions *options, GError
     {
       restore->wanted = qsnap_restore_options_get_method (options);
       restore->given_command = qsnap_restore_options_dup_command (options);
-      restore->given_program = g_strdup (qsnap_restore_options_get_program (options));
+      restore->given_program = dup_program (qsnap_restore_options_get_program (options));
       restore->start_paused = qsnap_restore_options_get_start_paused (options);
       restore->verify = qsnap_restore_options_get_verify (options);
     }
