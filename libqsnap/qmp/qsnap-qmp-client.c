@@ -247,7 +247,8 @@ client_fail (QsnapQmpClient *client, GError *failure, gboolean ours)
   g_mutex_unlock (&client->lock);
 
   g_cancellable_cancel (client->io_cancellable);
-  client->handlers.closed (ours ? NULL : failure, client->user_data);
+  if (client->handlers.closed != NULL)
+    client->handlers.closed (ours ? NULL : failure, client->user_data);
   g_hash_table_foreach (pending, fail_call, failure);
   qsnap_worker_run (close_stream_later, qsnap_qmp_client_ref (client),
                     (GDestroyNotify)qsnap_qmp_client_unref);
@@ -307,7 +308,9 @@ handle_event (QsnapQmpClient *client, JsonObject *message, const char *name)
                     : g_get_real_time ();
 
   g_debug ("event %s", name);
-  client->handlers.event (name, json_object_get_member (message, "data"), time, client->user_data);
+  if (client->handlers.event != NULL)
+    client->handlers.event (name, json_object_get_member (message, "data"), time,
+                            client->user_data);
 }
 
 static GError *

@@ -19,6 +19,7 @@ G_BEGIN_DECLS
 
 typedef struct _QsnapQmpClient QsnapQmpClient;
 
+/* Either may be NULL. */
 typedef struct
 {
   /* @time: microseconds since the Unix epoch, QEMU's own stamp. */
