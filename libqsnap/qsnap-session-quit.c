@@ -38,6 +38,13 @@ ask_to_quit (QsnapSession *self, GCancellable *cancellable, GError **error)
   if (reply != NULL || g_error_matches (failure, QSNAP_ERROR, QSNAP_ERROR_CLOSED))
     return TRUE;
 
+  /* One that we started and that does not hear is not asked again. */
+  if (self->restored != NULL && g_error_matches (failure, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT))
+    {
+      qsnap_qemu_kill (self->restored->qemu);
+      return TRUE;
+    }
+
   g_propagate_error (error, g_steal_pointer (&failure));
 
   return FALSE;
@@ -114,7 +121,7 @@ quit (QsnapSession *self, GCancellable *cancellable, GError **error)
  *
  * Ends the QEMU at the other end of the session and waits until it has ended. The guest is not
  * asked: it is as if its power was cut. A QEMU that qsnap_snapshot_restore() started is killed if
- * it does not end within ten seconds.
+ * it does not answer within #QsnapSession:timeout, or does not end within ten seconds after it.
  *
  * Without this call a QEMU goes on when its session is closed or dropped, and when the application
  * ends. What it has on disk stays in any case.

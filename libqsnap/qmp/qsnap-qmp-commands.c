@@ -15,8 +15,8 @@ static JsonNode *
 run (QsnapQmp *qmp, const char *command, JsonNode *arguments, GUnixFDList *fds, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  JsonNode *reply =
-      qsnap_qmp_client_call (qmp->client, command, arguments, fds, qmp->timeout_ms, NULL, &failure);
+  JsonNode *reply = qsnap_qmp_client_call (qmp->client, command, arguments, fds, qmp->timeout_ms,
+                                           qmp->cancellable, &failure);
 
   if (reply != NULL)
     return reply;

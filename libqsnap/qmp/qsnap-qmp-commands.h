@@ -9,15 +9,17 @@ G_BEGIN_DECLS
 /* QMP commands with C arguments. Each waits for QEMU's answer; an error says which command it was
  * and keeps QEMU's text and code.
  *
- * None can be cancelled: a command that was sent is carried out, and a capture that no longer waits
- * for the answer does not know what to undo. Commands are short; cancelling is looked at between
- * them. */
+ * In a capture none can be cancelled: a command that was sent is carried out, and who no longer
+ * waits for the answer does not know what to undo. Commands are short; cancelling is looked at
+ * between them. */
 
 typedef struct
 {
   QsnapQmpClient *client;
   /* 0: no limit */
   guint timeout_ms;
+  /* For a QEMU that is to end if it is cancelled, so that nothing in it has to be undone. */
+  GCancellable *cancellable;
   /* QEMU is known to have ended: nothing in it has to be put back. */
   gboolean gone;
 } QsnapQmp;

@@ -237,7 +237,7 @@ probe (QsnapRestore *restore, GError **error)
   g_autoptr (QsnapQmpClient) client = NULL;
   g_autoptr (JsonNode) greeting = NULL;
   g_autoptr (Abilities) abilities = g_new0 (Abilities, 1);
-  QsnapQmp qmp = { .timeout_ms = PROBE_TIMEOUT_MS };
+  QsnapQmp qmp = { .timeout_ms = PROBE_TIMEOUT_MS, .cancellable = restore->cancellable };
   gboolean asked = FALSE;
 
   if (process == NULL)

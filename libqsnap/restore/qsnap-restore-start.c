@@ -281,7 +281,9 @@ gboolean
 qsnap_restore_load (QsnapRestore *restore, GError **error)
 {
   g_autoptr (QsnapQmpClient) client = qsnap_session_ref_client (restore->session, error);
-  QsnapQmp qmp = { .client = client, .timeout_ms = qsnap_session_get_timeout (restore->session) };
+  QsnapQmp qmp = { .client = client,
+                   .timeout_ms = qsnap_session_get_timeout (restore->session),
+                   .cancellable = restore->cancellable };
   gboolean loaded;
 
   if (client == NULL)
@@ -299,6 +301,7 @@ qsnap_restore_load (QsnapRestore *restore, GError **error)
     }
 
   restore->running = g_get_monotonic_time ();
+  qmp.cancellable = NULL;
   (void)switch_events (&qmp, FALSE, NULL);
 
   return TRUE;

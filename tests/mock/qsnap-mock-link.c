@@ -417,7 +417,9 @@ open_unix (MockLink *link)
 {
   struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-  link->path = g_build_filename (link->mock->directory, "qmp.sock", NULL);
+  link->path = link->mock->socket_path != NULL
+                   ? g_strdup (link->mock->socket_path)
+                   : g_build_filename (link->mock->directory, "qmp.sock", NULL);
   link->address = g_strconcat ("unix:", link->path, NULL);
   g_assert_cmpuint (g_strlcpy (address.sun_path, link->path, sizeof address.sun_path), <,
                     sizeof address.sun_path);

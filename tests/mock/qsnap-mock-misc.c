@@ -122,6 +122,8 @@ cont (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, GError **error)
 
   if (g_strv_contains (need_reset, mock->misc->state))
     return mock_fail (error, "Resetting the Virtual Machine is required");
+  if (mock_incoming_takes_cont (mock))
+    return mock_empty ();
   if (!mock_is_running (mock))
     {
       mock_enter_state (mock, "running");
@@ -157,7 +159,8 @@ reason_event (MockQemu *mock, const char *name, gboolean guest, const char *reas
 static void
 leave (MockQemu *mock)
 {
-  if (mock_migration_is_active (mock) && mock->style == MOCK_STYLE_7_2)
+  if (mock_migration_is_active (mock) && !mock_incoming_is_active (mock) &&
+      mock->style == MOCK_STYLE_7_2)
     {
       mock_set_hung (mock);
       mock_link_set_frozen (mock->link, TRUE);

@@ -27,6 +27,7 @@ typedef struct _MockLink MockLink;
 typedef struct _MockFaults MockFaults;
 typedef struct _MockFds MockFds;
 typedef struct _MockGraph MockGraph;
+typedef struct _MockIncoming MockIncoming;
 typedef struct _MockJobs MockJobs;
 typedef struct _MockMigration MockMigration;
 typedef struct _MockMisc MockMisc;
@@ -42,10 +43,12 @@ typedef struct
 
 extern const MockCommand mock_fds_commands[];
 extern const MockCommand mock_graph_commands[];
+extern const MockCommand mock_incoming_commands[];
 extern const MockCommand mock_jobs_commands[];
 extern const MockCommand mock_migration_commands[];
 extern const MockCommand mock_misc_commands[];
 extern const MockCommand mock_qom_commands[];
+extern const MockCommand mock_types_commands[];
 
 struct _MockQemu
 {
@@ -58,7 +61,9 @@ struct _MockQemu
   /* Atomic: tells blocking writes and the migration thread to give up. */
   gint stopping;
 
+  /* NULL where the socket is at a path of the caller's. */
   char *directory;
+  char *socket_path;
   MockLink *link;
   char *greeting;
   gboolean no_greeting;
@@ -82,6 +87,7 @@ struct _MockQemu
   MockGraph *graph;
   MockJobs *jobs;
   MockMigration *migration;
+  MockIncoming *incoming;
   MockMisc *misc;
 };
 
@@ -221,6 +227,16 @@ MockMigration *mock_migration_new (MockQemu *mock);
 void mock_migration_free (MockMigration *migration);
 gboolean mock_migration_is_active (MockQemu *mock);
 void mock_migration_abort (MockQemu *mock);
+
+/* --- incoming --- */
+MockIncoming *mock_incoming_new (void);
+/* Waits for the reader's thread, which sees mock_is_stopping(). */
+void mock_incoming_join (MockIncoming *incoming);
+void mock_incoming_free (MockIncoming *incoming);
+/* A stream is being read. */
+gboolean mock_incoming_is_active (MockQemu *mock);
+/* `cont` before the stream is in only says what is to come after it. */
+gboolean mock_incoming_takes_cont (MockQemu *mock);
 
 /* The writer's side; each of these is called in the writer's thread. */
 typedef struct

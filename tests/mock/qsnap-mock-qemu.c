@@ -183,16 +183,13 @@ load_schema (MockQemu *mock)
     g_error ("mock: %s", error->message);
 }
 
-MockQemu *
-mock_new (MockStyle style, MockTransport transport)
+static MockQemu *
+new_without_directory (MockStyle style, MockTransport transport)
 {
   MockQemu *mock = g_new0 (MockQemu, 1);
-  g_autoptr (GError) error = NULL;
 
   mock->style = style;
   mock->transport = transport;
-  mock->directory = g_dir_make_tmp ("qsnap-mock-XXXXXX", &error);
-  g_assert_no_error (error);
   mock->context = g_main_context_new ();
   mock->loop = g_main_loop_new (mock->context, FALSE);
   mock->script = g_async_queue_new_full ((GDestroyNotify)mock_step_free);
@@ -202,10 +199,12 @@ mock_new (MockStyle style, MockTransport transport)
   mock->commands = g_hash_table_new (g_str_hash, g_str_equal);
   add_commands (mock, mock_fds_commands);
   add_commands (mock, mock_graph_commands);
+  add_commands (mock, mock_incoming_commands);
   add_commands (mock, mock_jobs_commands);
   add_commands (mock, mock_migration_commands);
   add_commands (mock, mock_misc_commands);
   add_commands (mock, mock_qom_commands);
+  add_commands (mock, mock_types_commands);
   load_schema (mock);
   if (style == MOCK_STYLE_7_2)
     mock_set_version (mock, 7, 2, 22, "Debian 1:7.2+dfsg-7+deb12u18+b3");
@@ -218,6 +217,28 @@ mock_new (MockStyle style, MockTransport transport)
   mock->jobs = mock_jobs_new ();
   mock->misc = mock_misc_new (mock);
   mock->migration = mock_migration_new (mock);
+  mock->incoming = mock_incoming_new ();
+  return mock;
+}
+
+MockQemu *
+mock_new (MockStyle style, MockTransport transport)
+{
+  MockQemu *mock = new_without_directory (style, transport);
+  g_autoptr (GError) error = NULL;
+
+  mock->directory = g_dir_make_tmp ("qsnap-mock-XXXXXX", &error);
+  g_assert_no_error (error);
+  return mock;
+}
+
+MockQemu *
+mock_new_at (MockStyle style, const char *socket_path)
+{
+  MockQemu *mock = new_without_directory (style, socket_path != NULL ? MOCK_TRANSPORT_UNIX
+                                                                     : MOCK_TRANSPORT_SOCKETPAIR);
+
+  mock->socket_path = g_strdup (socket_path);
   return mock;
 }
 
@@ -286,6 +307,7 @@ mock_free (MockQemu *mock)
   g_atomic_int_set (&mock->stopping, 1);
   /* The migration's thread calls into the mock's, so it has to go first. */
   mock_migration_free (mock->migration);
+  mock_incoming_join (mock->incoming);
   if (mock->thread != NULL)
     {
       mock_later (mock, 0, quit_loop, NULL, NULL);
@@ -298,6 +320,7 @@ mock_free (MockQemu *mock)
   mock_jobs_free (mock->jobs);
   mock_graph_free (mock->graph);
   mock_fds_free (mock->fds);
+  mock_incoming_free (mock->incoming);
   mock_misc_free (mock->misc);
   mock_faults_free (mock->faults);
   mock_schema_free (mock->schema);
@@ -306,8 +329,10 @@ mock_free (MockQemu *mock)
   g_ptr_array_unref (mock->complaints);
   g_async_queue_unref (mock->script);
   g_ptr_array_unref (mock->late);
-  remove_tree (mock->directory);
+  if (mock->directory != NULL)
+    remove_tree (mock->directory);
   g_free (mock->directory);
+  g_free (mock->socket_path);
   g_free (mock->greeting);
   g_free (mock->package);
   g_free (mock);

@@ -73,6 +73,8 @@ typedef gboolean (*MockPredicate) (MockQemu *mock, gpointer user_data);
 /* --- life --- */
 
 MockQemu *mock_new (MockStyle style, MockTransport transport);
+/* Has no folder of its own; listens at @socket_path. NULL: mock_steal_client_fd(). */
+MockQemu *mock_new_at (MockStyle style, const char *socket_path);
 void mock_free (MockQemu *mock);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (MockQemu, mock_free)
 
@@ -234,6 +236,15 @@ void mock_fail_migration_at (MockQemu *mock, MockPoint point);
 MockPoint mock_get_point (MockQemu *mock);
 /* A transaction and a point in time have been, and the guest may have run between them. */
 gboolean mock_is_torn (MockQemu *mock);
+
+/* Reads a migration stream from @fd, in a thread of its own, until it ends or @stopping answers
+ * TRUE; answers what is wrong with it, or NULL. */
+typedef char *(*MockLoadFunc) (MockQemu *mock, int fd, gpointer user_data);
+/* Was started with `-S -incoming defer`: the run state is inmigrate until a stream has been read.
+ * Before mock_start(). */
+void mock_set_incoming (MockQemu *mock, MockLoadFunc func, gpointer user_data);
+/* What was wrong with the stream; NULL: nothing yet. */
+char *mock_dup_incoming_error (MockQemu *mock);
 
 /* What the stream holds: page @page of block @block. */
 typedef struct
