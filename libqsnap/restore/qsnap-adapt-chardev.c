@@ -13,8 +13,6 @@ static const char *const of_sockets[] = { "host",   "port",      "to",          
                                           "tn3270", "websocket", "tls-creds",    "tls-authz",
                                           "path",   "server",    "wait",         NULL };
 
-static const char *const protocols[] = { "telnet", "tn3270", "websocket", "tls-creds", NULL };
-
 /* --- -chardev ------------------------------------------------------------------------------ */
 
 static const char *
@@ -25,17 +23,24 @@ id_of (QsnapProps *props)
   return id != NULL ? id : "chardev";
 }
 
+/* What has to be spoken on the socket before the guest's own bytes, or NULL. */
+static const char *
+find_protocol (QsnapProps *props)
+{
+  static const char *const switches[] = { "telnet", "tn3270", "websocket" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (switches); i++)
+    if (qsnap_props_get_bool (props, switches[i], FALSE))
+      return switches[i];
+
+  return qsnap_props_has (props, "tls-creds") ? "tls-creds" : NULL;
+}
+
 /* Whoever connected over the network, or with telnet, has to know. */
 static void
 warn_of_socket (QsnapHost *host, const char *who, QsnapProps *props, const char *path)
 {
-  const char *protocol = NULL;
-
-  for (guint i = 0; protocols[i] != NULL && protocol == NULL; i++)
-    if (qsnap_props_get_bool (props, protocols[i],
-                              g_str_equal (protocols[i], "tls-creds") &&
-                                  qsnap_props_has (props, "tls-creds")))
-      protocol = protocols[i];
+  const char *protocol = find_protocol (props);
 
   if (protocol != NULL)
     qsnap_adapt_warn (host->context, "%s listens at %s, without %s", who, path, protocol);

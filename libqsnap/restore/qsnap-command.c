@@ -140,6 +140,7 @@ is_loader (const char *program)
   return g_str_has_prefix (name, "ld-linux") || g_str_has_prefix (name, "ld.so");
 }
 
+/* NULL: there is only a loader. */
 static const char *const *
 take_program (QsnapCommand *command, const char *const *arguments)
 {
@@ -158,10 +159,12 @@ take_program (QsnapCommand *command, const char *const *arguments)
         }
     }
 
-  if (*next != NULL)
-    g_ptr_array_add (command->program, g_strdup (*next++));
+  if (*next == NULL)
+    return NULL;
 
-  return next;
+  g_ptr_array_add (command->program, g_strdup (*next));
+
+  return next + 1;
 }
 
 /* A command line comes from a manifest: a damaged one must not make us run anything else. */
@@ -230,6 +233,13 @@ qsnap_command_parse (const char *const *arguments, GError **error)
     }
 
   next = take_program (command, arguments);
+  if (next == NULL)
+    {
+      g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                           "the command line has a loader, but no program");
+      return NULL;
+    }
+
   if (!check_program (command, error) || !take_options (command, next, error))
     return NULL;
 
