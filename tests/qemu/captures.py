@@ -43,8 +43,8 @@ class Capturer:
         directory, running = started
         return self._take_account(running.finish(), directory)
 
-    def capture(self):
-        directory = self.next_directory()
+    def capture(self, directory=None):
+        directory = directory or self.next_directory()
         return self._take_account(qsnapcmd.snapshot(self._qemu.qmp_path, directory), directory)
 
     def _take_account(self, summary, directory):

@@ -72,6 +72,11 @@ def disk_format(path):
     return qemu_img('info', '-U', '--output=json', path)['format']
 
 
+def backing_chain(path):
+    chain = qemu_img('info', '-U', '--backing-chain', '--output=json', path)
+    return [os.path.realpath(image['filename']) for image in chain]
+
+
 # A guest's hardware
 
 @dataclasses.dataclass
@@ -136,7 +141,7 @@ class Hardware:
     version: str
     disks: list = dataclasses.field(default_factory=list)
     machine: str = 'q35'
-    memory: str = 'plain'
+    memory: str = 'plain'            # of MEMORY, or what -m takes
     smp: int = 2
     debug_threads: bool = True
     no_reboot: bool = False
@@ -152,7 +157,7 @@ class Hardware:
 
     def arguments(self):
         command = ['-no-user-config', '-nodefaults', '-display', 'none',
-                   '-machine', f'{self.machine},accel=tcg', '-smp', str(self.smp), *MEMORY[self.memory],
+                   '-machine', f'{self.machine},accel=tcg', '-smp', str(self.smp), *MEMORY.get(self.memory, ['-m', self.memory]),
                    '-name', 'guest=qsnap-test' + (',debug-threads=on' if self.debug_threads else ''),
                    '-kernel', os.path.join(guest_folder(), 'vmlinuz'), '-initrd', os.path.join(guest_folder(), 'initrd'),
                    '-append', f'{KERNEL_ARGUMENTS} qsnap.disks={len(self.disks)}']

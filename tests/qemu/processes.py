@@ -4,6 +4,7 @@
 import atexit
 import ctypes
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -43,8 +44,53 @@ def temporary_folder():
     return folder
 
 
+class Stranger:
+    """A process that is not our child. The descriptor, unlike the pid, cannot come to mean another one."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
+
+    def command_line(self):
+        with open(f'/proc/{self.pid}/cmdline', 'rb') as file:
+            return [os.fsdecode(word) for word in file.read().split(b'\0')[:-1]]
+
+    def has_ended(self, timeout=0):
+        return bool(select.select([self._pidfd], [], [], timeout)[0])
+
+    def kill(self):
+        if not self.has_ended():
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if not self.has_ended(30):
+            raise TimeoutError(f'process {self.pid} does not end')
+
+    def close(self):
+        os.close(self._pidfd)
+
+
+def qemus_of(folder):
+    """Every QEMU whose command line has something in that folder, ours or not."""
+    found = []
+    for name in os.listdir('/proc'):
+        if not name.isdecimal():
+            continue
+        try:
+            process = Stranger(int(name))
+            command_line = process.command_line()
+        except (ProcessLookupError, FileNotFoundError):
+            continue
+        if any('qemu-system' in word for word in command_line) and any(f'{folder}/' in word for word in command_line):
+            found.append(process)
+        else:
+            process.close()
+    return found
+
+
 def remove_folder(folder):
-    """With whatever a killed test has left mounted in it."""
+    """With the QEMUs that a revert has started in it, and whatever a killed test has left mounted."""
+    for qemu in qemus_of(folder):
+        qemu.kill()
+        qemu.close()
     with open('/proc/self/mounts', encoding='utf-8') as mounts:
         left = [line.split()[1] for line in mounts if line.split()[1].startswith(folder + '/')]
     for mount in left:
@@ -58,6 +104,22 @@ def mount_tmpfs(folder, size):
     os.makedirs(folder, exist_ok=True)
     return subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', folder],
                           stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def mount_btrfs(folder, size_mib=1024):
+    """A file system that clones files, in an image of its own; says why where it cannot be had, else None."""
+    image = f'{folder}.btrfs'
+    os.makedirs(folder, exist_ok=True)
+    with open(image, 'wb') as file:
+        file.truncate(size_mib << 20)
+    for command in (['mkfs.btrfs', '--quiet', image], ['mount', '-o', 'loop', image, folder]):
+        program = shutil.which(command[0], path=os.environ.get('PATH', '') + ':/usr/sbin:/sbin')
+        if program is None:
+            return f'no {command[0]} (tests/tools/install-deps)'
+        done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            return f'{" ".join(command)} failed: {done.stderr.strip()}'
+    return None
 
 
 def forget_all():

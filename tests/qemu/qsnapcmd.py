@@ -58,6 +58,24 @@ def verify(directory):
     return run('verify', directory)
 
 
+def _restore(arguments, qemu_command, environment, **options):
+    separated = ['--', *qemu_command] if qemu_command else []
+    return json.loads(run(*arguments, '--json', *separated, env={**os.environ, **(environment or {})}, **options))
+
+
+def revert(directory, *options, qemu_command=None, environment=None, **more):
+    """What the command says of the guest that runs now."""
+    return _restore(['revert', directory, *options], qemu_command, environment, **more)
+
+
+def clone(directory, number, *options, qemu_command=None, environment=None, **more):
+    return _restore(['clone', directory, '-n', str(number), *options], qemu_command, environment, **more)['guests']
+
+
+def quit_qemu(address):
+    return run('quit', address)
+
+
 def export(directory, path):
     """Writes the plain migration stream into a file."""
     with open(path, 'wb') as file:

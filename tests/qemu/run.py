@@ -13,6 +13,9 @@ import runner
 import test_torn_control
 import test_capture
 import test_bad_input
+import test_restore
+import test_clones
+import test_restore_bad_input
 import test_python
 
 sys.exit(runner.main())

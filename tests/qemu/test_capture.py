@@ -69,11 +69,6 @@ def torture_with_heavy_writes(run):
 
 # One guest, many captures
 
-def backing_chain(path):
-    chain = harness.qemu_img('info', '-U', '--backing-chain', '--output=json', path)
-    return [os.path.realpath(image['filename']) for image in chain]
-
-
 @test(timeout=90)
 def chain_of_captures(run):
     """Each by a new process, that has to find out what the disks stand on."""
@@ -86,7 +81,7 @@ def chain_of_captures(run):
         snapshots.append(capturer.capture())
         expected = [[overlay] + chain for overlay, chain in zip(capturer.disk_files, expected)]
         assert sorted(qemu.disk_files()) == sorted(capturer.disk_files)
-        assert [backing_chain(path) for path in capturer.disk_files] == expected
+        assert [harness.backing_chain(path) for path in capturer.disk_files] == expected
     qemu.assert_alive()
     for captured in snapshots:
         assert_reverts(qemu, captured)
