@@ -37,8 +37,11 @@ int print_json (JsonNode *node);
 
 void print_strings (GStrv strings, const char *prefix);
 JsonNode *strings_to_json (GStrv strings);
+void print_summary (QsnapSnapshot *snapshot);
+JsonNode *snapshot_to_json (QsnapSnapshot *snapshot);
 QsnapSnapshot *load_snapshot (const char *directory, GError **error);
 
 int run_revert (Options *options, char **arguments);
 int run_clone (Options *options, char **arguments);
+int run_recover (Options *options, char **arguments);
 int run_quit (Options *options, char **arguments);

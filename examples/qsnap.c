@@ -63,7 +63,7 @@ time_text (QsnapSnapshot *snapshot, const char *format)
 }
 
 /* The manifest, with what a script asks for first at the top. */
-static JsonNode *
+JsonNode *
 snapshot_to_json (QsnapSnapshot *snapshot)
 {
   g_autoptr (JsonNode) node = qsnap_snapshot_dup_manifest (snapshot);
@@ -100,7 +100,7 @@ print_disks (QsnapSnapshot *snapshot)
     }
 }
 
-static void
+void
 print_summary (QsnapSnapshot *snapshot)
 {
   g_autofree char *time = time_text (snapshot, "%F %T.%f %Z");
@@ -517,6 +517,8 @@ static const Command commands[] = {
   { "revert", "DIR [-- QEMU…]", "a new QEMU that continues at the snapshot's point in time", 1,
     G_MAXINT, run_revert },
   { "clone", "DIR [-- QEMU…]", "as revert, -n times, side by side", 1, G_MAXINT, run_clone },
+  { "recover", "[ADDRESS] DIR", "finish or undo what a client that died left in DIR", 1, 2,
+    run_recover },
   { "quit", "ADDRESS", "end a QEMU, as if its power was cut", 1, 1, run_quit },
 };
 

@@ -148,12 +148,18 @@ undo_migration (gpointer data, GError **error)
   return leave_postmigrate (capture, error);
 }
 
+void
+qsnap_capture_push_migration (QsnapCapture *capture)
+{
+  qsnap_undo_push (capture->undo, "end the migration", NULL, undo_migration, capture);
+}
+
 gboolean
 qsnap_capture_start_migration (QsnapCapture *capture, GError **error)
 {
   g_autoptr (GError) failure = NULL;
 
-  qsnap_undo_push (capture->undo, "end the migration", NULL, undo_migration, capture);
+  qsnap_capture_push_migration (capture);
   if (qsnap_qmp_do (capture->qmp, "migrate",
                     qsnap_json_node_new ("uri", 's', "fd:" QSNAP_STREAM_FD_NAME, NULL), &failure))
     return TRUE;

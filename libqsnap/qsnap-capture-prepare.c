@@ -220,8 +220,10 @@ start_drain (QsnapCapture *capture)
 void
 qsnap_capture_drain (QsnapCapture *capture)
 {
-  qsnap_saver_discard (capture->saver);
-  start_drain (capture);
+  if (capture->saver != NULL)
+    qsnap_saver_discard (capture->saver);
+  if (capture->stream_read >= 0)
+    start_drain (capture);
 }
 
 /* In the worker's thread. */
@@ -336,6 +338,17 @@ pass_stream (QsnapCapture *capture, int write_end, GError **error)
          qsnap_qmp_getfd (capture->qmp, QSNAP_KEEP_FD_NAME, capture->stream_read, error);
 }
 
+/* By its inode the pipe is found again in QEMU's descriptors. */
+static void
+note_stream (QsnapCapture *capture)
+{
+  struct stat found;
+
+  if (fstat (capture->stream_read, &found) == 0)
+    qsnap_journal_note (&capture->journal, "stream-pipe",
+                        json_node_init_int (json_node_alloc (), (gint64)found.st_ino));
+}
+
 /* The gate is a pipe that is full before QEMU writes to it. */
 static gboolean
 make_stream (QsnapCapture *capture, GError **error)
@@ -347,6 +360,7 @@ make_stream (QsnapCapture *capture, GError **error)
     return FALSE;
 
   capture->stream_read = fds[0];
+  note_stream (capture);
   /* Fails for a user who has too many large pipes; any size is right. */
   (void)fcntl (fds[1], F_SETPIPE_SZ, capture->gated ? GATE_PIPE_SIZE : STREAM_PIPE_SIZE);
 
@@ -415,6 +429,8 @@ raise_bandwidth (QsnapCapture *capture, GError **error)
     return FALSE;
 
   capture->max_bandwidth = qsnap_json_get_int (qsnap_json_object (reply), "max-bandwidth", 0);
+  qsnap_journal_note (&capture->journal, "max-bandwidth",
+                      json_node_init_int (json_node_alloc (), capture->max_bandwidth));
   qsnap_undo_push (capture->settle, "put max-bandwidth back", NULL, settle_bandwidth, capture);
 
   return qsnap_qmp_do (capture->qmp, "migrate-set-parameters",
@@ -444,6 +460,21 @@ hold_shutdown (QsnapCapture *capture, GError **error)
                    capture);
 
   return qsnap_qmp_set_shutdown_action (capture->qmp, "pause", error);
+}
+
+void
+qsnap_capture_push_prepared (QsnapCapture *capture)
+{
+  qsnap_undo_push (capture->undo, "close the stream in QEMU", NULL, undo_stream_fd, capture);
+  qsnap_undo_push (capture->settle, "close the stream's copy in QEMU", NULL, settle_keep_fd,
+                   capture);
+  if (!g_str_equal (capture->guest->shutdown_action, "pause"))
+    qsnap_undo_push (capture->settle, "put the shutdown action back", NULL, settle_shutdown_action,
+                     capture);
+  if (capture->max_bandwidth >= 0)
+    qsnap_undo_push (capture->settle, "put max-bandwidth back", NULL, settle_bandwidth, capture);
+  if (g_hash_table_size (capture->guest->wanted_capabilities) > 0)
+    qsnap_capture_settle_capabilities (capture);
 }
 
 /* --- all of it ----------------------------------------------------------------------------- */
@@ -480,6 +511,8 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
                             guest, error))
     return FALSE;
 
+  qsnap_journal_note (&capture->journal, "directory-made",
+                      json_node_init_boolean (json_node_alloc (), capture->directory_made));
   if (!prepare_overlays (capture, error) || !make_stream (capture, error) ||
       !hold_shutdown (capture, error) || (capture->plain && !raise_bandwidth (capture, error)) ||
       !qsnap_journal_step (&capture->journal, "pausing", error))

@@ -74,7 +74,14 @@ typedef struct
   gint64 moment;
 
   QsnapSnapshot *snapshot;
+  /* What a dead client knew of its snapshot; NULL if this is no recovery. */
+  JsonObject *recovered;
 } QsnapCapture;
+
+/* The empty one, and the end of one that may be half made. */
+void
+qsnap_capture_init (QsnapCapture *capture, QsnapOperation *operation, GCancellable *cancellable);
+void qsnap_capture_clear (QsnapCapture *capture);
 
 /* One function a phase; each pushes the undo of what it does. */
 gboolean qsnap_capture_prepare (QsnapCapture *capture, GError **error);
@@ -82,11 +89,21 @@ gboolean qsnap_capture_pause (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_save (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_seal (QsnapCapture *capture, GError **error);
 
+/* For a capture that a dead client left: pushes what takes its preparation back, without the
+ * overlays. max_bandwidth is negative where it was not changed. */
+void qsnap_capture_push_prepared (QsnapCapture *capture);
+
+/* The same for its migration, if there is one. */
+void qsnap_capture_push_migration (QsnapCapture *capture);
+
 /* Pushes what puts the migration capabilities back. */
 void qsnap_capture_settle_capabilities (QsnapCapture *capture);
 
 /* Right after the transaction: from here on a base must not change. */
 gboolean qsnap_capture_note_bases (QsnapCapture *capture, GError **error);
+
+/* What a guest asked for while its shutdown was held is carried out. */
+void qsnap_capture_carry_out_wish (QsnapCapture *capture);
 
 /* What is known of the snapshot so far, for its manifest. */
 JsonObject *qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory);
@@ -119,6 +136,10 @@ gboolean qsnap_capture_judge_run (QsnapCapture *capture, GError **error);
 void qsnap_capture_drain (QsnapCapture *capture);
 
 /* --- of the connection --------------------------------------------------------------------- */
+
+/* A connection that tells only @watch. @stream may be NULL. */
+QsnapQmpClient *
+qsnap_capture_connect (const char *address, QsnapWatch *watch, GIOStream **stream, GError **error);
 
 /* Where the connection has ended but QEMU lives, makes another one, so that what was changed can be
  * put back. Sets qmp->gone where there is no QEMU any more. */

@@ -32,15 +32,37 @@ unref_watch (gpointer watch)
   qsnap_watch_unref (watch);
 }
 
+QsnapQmpClient *
+qsnap_capture_connect (const char *address, QsnapWatch *watch, GIOStream **stream, GError **error)
+{
+  static const QsnapQmpHandlers handlers = { note_event, note_closed };
+  g_autoptr (GIOStream) connection =
+      qsnap_address_connect (address, CONNECT_TIMEOUT_MS, NULL, error);
+  g_autoptr (QsnapQmpClient) client = NULL;
+  g_autoptr (JsonNode) greeting = NULL;
+
+  if (connection == NULL)
+    return NULL;
+
+  client = qsnap_qmp_client_new (connection, &handlers, qsnap_watch_ref (watch), unref_watch);
+  greeting = qsnap_qmp_client_negotiate (client, CONNECT_TIMEOUT_MS, NULL, error);
+  if (greeting == NULL)
+    {
+      qsnap_qmp_client_close (client);
+      return NULL;
+    }
+
+  if (stream != NULL)
+    *stream = g_steal_pointer (&connection);
+
+  return g_steal_pointer (&client);
+}
+
 static QsnapQmpClient *
 connect_again (QsnapCapture *capture, GError **error)
 {
-  static const QsnapQmpHandlers handlers = { note_event, note_closed };
   QsnapSession *session = qsnap_operation_get_session (capture->operation);
   const char *address = qsnap_session_get_address (session);
-  g_autoptr (GIOStream) stream = NULL;
-  g_autoptr (QsnapQmpClient) client = NULL;
-  g_autoptr (JsonNode) greeting = NULL;
 
   if (address == NULL)
     {
@@ -49,19 +71,7 @@ connect_again (QsnapCapture *capture, GError **error)
       return NULL;
     }
 
-  stream = qsnap_address_connect (address, CONNECT_TIMEOUT_MS, NULL, error);
-  if (stream == NULL)
-    return NULL;
-
-  client = qsnap_qmp_client_new (stream, &handlers, qsnap_watch_ref (capture->watch), unref_watch);
-  greeting = qsnap_qmp_client_negotiate (client, CONNECT_TIMEOUT_MS, NULL, error);
-  if (greeting == NULL)
-    {
-      qsnap_qmp_client_close (client);
-      return NULL;
-    }
-
-  return g_steal_pointer (&client);
+  return qsnap_capture_connect (address, capture->watch, NULL, error);
 }
 
 static gboolean

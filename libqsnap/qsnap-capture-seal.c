@@ -217,20 +217,25 @@ count_memory (JsonObject *memory, gint64 *size, gint64 *data)
   *data = qsnap_json_get_int (memory, "pages", 0) * qsnap_json_get_int (memory, "page-size", 0);
 }
 
+static void
+note_memory (JsonObject *guest, JsonObject *memory)
+{
+  gint64 size, data;
+
+  count_memory (memory, &size, &data);
+  json_object_set_int_member (guest, "memory-size", size);
+  json_object_set_int_member (guest, "data-size", data);
+}
+
 static JsonObject *
 guest_to_json (QsnapGuest *guest, JsonObject *memory)
 {
   JsonObject *object =
       qsnap_json_object_new ("name", 's', guest->name, "uuid", 's', guest->uuid, "run-state", 's',
                              guest->run_state, "vcpus", 'i', guest->n_vcpus, NULL);
-  gint64 size, data;
 
   if (memory != NULL)
-    {
-      count_memory (memory, &size, &data);
-      json_object_set_int_member (object, "memory-size", size);
-      json_object_set_int_member (object, "data-size", data);
-    }
+    note_memory (object, memory);
 
   return object;
 }
@@ -268,8 +273,8 @@ moment_to_text (gint64 moment)
   return g_date_time_format_iso8601 (time);
 }
 
-JsonObject *
-qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory)
+static JsonObject *
+describe (QsnapCapture *capture, JsonObject *memory)
 {
   g_auto (GStrv) warnings = qsnap_report_get_warnings (capture->report);
   g_autofree char *time = moment_to_text (capture->moment);
@@ -280,6 +285,32 @@ qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory)
       'a', disks_to_json (capture->guest->drives), "timing", 'o', timing_to_json (capture),
       "warnings", 'a', strings_to_json ((const char *const *)warnings), "memory", 'o',
       memory != NULL ? json_object_ref (memory) : NULL, NULL);
+}
+
+/* How long saving took is known by the client that died. */
+static JsonObject *
+describe_recovered (QsnapCapture *capture, JsonObject *memory)
+{
+  g_autoptr (JsonNode) node = qsnap_json_node_from_object (json_object_ref (capture->recovered));
+  g_autoptr (JsonNode) copy = json_node_copy (node);
+  JsonObject *description = json_node_dup_object (copy);
+
+  if (memory != NULL)
+    {
+      note_memory (qsnap_json_get_object (description, "guest"), memory);
+      json_object_set_object_member (description, "memory", json_object_ref (memory));
+    }
+
+  return description;
+}
+
+JsonObject *
+qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory)
+{
+  if (capture->recovered != NULL)
+    return describe_recovered (capture, memory);
+
+  return describe (capture, memory);
 }
 
 /* --- all of it ----------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 
 #include "qsnap-capture-private.h"
 #include "qsnap-check.h"
+#include "qsnap-json.h"
 #include "qsnap-session-private.h"
 #include "qsnap-snapshot-private.h"
 #include "qsnap-worker.h"
@@ -36,33 +37,35 @@ absolute_path (QsnapSnapshotOptions *options)
   return path != NULL ? g_canonicalize_filename (path, NULL) : NULL;
 }
 
-static gboolean
-capture_init (QsnapCapture *capture,
-              QsnapOperation *operation,
-              QsnapSnapshotOptions *options,
-              GCancellable *cancellable,
-              GError **error)
+void
+qsnap_capture_init (QsnapCapture *capture, QsnapOperation *operation, GCancellable *cancellable)
 {
-  QsnapSession *session = qsnap_operation_get_session (operation);
-  g_autoptr (QsnapQmpClient) client = qsnap_session_ref_client (session, error);
-  g_autoptr (GIOStream) stream = NULL;
-
   memset (capture, 0, sizeof *capture);
   capture->dir_fd = capture->stream_read = -1;
-  if (client == NULL)
-    return FALSE;
-
-  stream = qsnap_session_ref_stream (session);
+  capture->max_bandwidth = -1;
   capture->operation = operation;
-  capture->options = options;
   capture->cancellable = cancellable;
-  capture->guest = qsnap_guest_new (client, stream, qsnap_session_get_timeout (session));
-  capture->qmp = &capture->guest->qmp;
   capture->watch = qsnap_watch_new ();
   capture->report = qsnap_report_new ();
   capture->undo = qsnap_undo_new ();
   capture->settle = qsnap_undo_new ();
   capture->overlays = g_ptr_array_new_with_free_func (g_free);
+}
+
+static gboolean
+begin (QsnapCapture *capture, QsnapSnapshotOptions *options, GError **error)
+{
+  QsnapSession *session = qsnap_operation_get_session (capture->operation);
+  g_autoptr (QsnapQmpClient) client = qsnap_session_ref_client (session, error);
+  g_autoptr (GIOStream) stream = NULL;
+
+  if (client == NULL)
+    return FALSE;
+
+  stream = qsnap_session_ref_stream (session);
+  capture->options = options;
+  capture->guest = qsnap_guest_new (client, stream, qsnap_session_get_timeout (session));
+  capture->qmp = &capture->guest->qmp;
   capture->id = g_strdup_printf ("%08x", g_random_int ());
   capture->path = absolute_path (options);
   qsnap_session_set_watch (session, capture->watch);
@@ -76,12 +79,9 @@ free_saver (gpointer saver)
   qsnap_saver_free (saver);
 }
 
-static void
-capture_clear (QsnapCapture *capture)
+void
+qsnap_capture_clear (QsnapCapture *capture)
 {
-  if (capture->operation == NULL)
-    return;
-
   qsnap_session_set_watch (qsnap_operation_get_session (capture->operation), NULL);
   if (capture->second_client != NULL)
     qsnap_qmp_client_close (capture->second_client);
@@ -97,7 +97,8 @@ capture_clear (QsnapCapture *capture)
   qsnap_undo_free (capture->undo);
   qsnap_undo_free (capture->settle);
   g_ptr_array_unref (capture->overlays);
-  qsnap_guest_free (capture->guest);
+  g_clear_pointer (&capture->guest, qsnap_guest_free);
+  g_clear_pointer (&capture->recovered, json_object_unref);
   qsnap_watch_unref (capture->watch);
   g_object_unref (capture->report);
   g_clear_object (&capture->directory);
@@ -179,6 +180,8 @@ qsnap_capture_save (QsnapCapture *capture, GError **error)
   gboolean saved = FALSE;
 
   /* For recovery only; the guest already runs. */
+  qsnap_journal_note (&capture->journal, "snapshot",
+                      qsnap_json_node_from_object (qsnap_capture_describe (capture, NULL)));
   if (!qsnap_journal_step (&capture->journal, "saving", error))
     return FALSE;
 
@@ -205,8 +208,8 @@ qsnap_capture_save (QsnapCapture *capture, GError **error)
 
 /* What the guest asked for while its shutdown was held: it powered off, or rebooted under
  * -no-reboot. QEMU would have ended then, and does so now. */
-static void
-carry_out_wish (QsnapCapture *capture)
+void
+qsnap_capture_carry_out_wish (QsnapCapture *capture)
 {
   g_autofree char *status = NULL;
   gboolean shut_down, panicked;
@@ -275,7 +278,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
     }
 
   qsnap_operation_memory_complete (capture->operation, capture->snapshot);
-  carry_out_wish (capture);
+  qsnap_capture_carry_out_wish (capture);
 
   if (unsettled == NULL)
     {
@@ -327,7 +330,7 @@ roll_back (QsnapCapture *capture, GError **failure)
   qsnap_undo_run (capture->undo, &undone);
   qsnap_undo_run (capture->settle, &settled);
   resume_after_full_disk (capture);
-  carry_out_wish (capture);
+  qsnap_capture_carry_out_wish (capture);
 
   /* Last, and only then: where something is left, the journal says what. */
   if (undone == NULL && settled == NULL)
@@ -352,14 +355,18 @@ qsnap_capture_run (QsnapOperation *operation,
   QsnapSnapshot *snapshot = NULL;
   QsnapCapture capture;
 
-  if (!capture_init (&capture, operation, options, cancellable, error))
-    return NULL;
+  qsnap_capture_init (&capture, operation, cancellable);
+  if (!begin (&capture, options, error))
+    {
+      qsnap_capture_clear (&capture);
+      return NULL;
+    }
 
   if (take_snapshot (&capture, &failure) && settle_and_seal (&capture, &failure))
     snapshot = g_object_ref (capture.snapshot);
   else if (capture.snapshot == NULL || !qsnap_snapshot_get_sealed (capture.snapshot))
     roll_back (&capture, &failure);
-  capture_clear (&capture);
+  qsnap_capture_clear (&capture);
 
   if (failure != NULL)
     g_propagate_error (error, g_steal_pointer (&failure));

@@ -20,10 +20,23 @@ qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms)
   return guest;
 }
 
+QsnapGuest *
+qsnap_guest_new_gone (void)
+{
+  QsnapGuest *guest = g_new0 (QsnapGuest, 1);
+
+  guest->qmp.gone = TRUE;
+  guest->process = qsnap_process_new_unknown ();
+  guest->drives = g_ptr_array_new_with_free_func ((GDestroyNotify)qsnap_drive_free);
+  guest->wanted_capabilities = g_hash_table_new (g_str_hash, g_str_equal);
+
+  return guest;
+}
+
 void
 qsnap_guest_free (QsnapGuest *guest)
 {
-  qsnap_qmp_client_unref (guest->qmp.client);
+  g_clear_pointer (&guest->qmp.client, qsnap_qmp_client_unref);
   qsnap_process_free (guest->process);
   g_free (guest->version);
   g_free (guest->machine);

@@ -41,6 +41,8 @@ typedef struct
 } QsnapGuest;
 
 QsnapGuest *qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms);
+/* One whose QEMU has ended. */
+QsnapGuest *qsnap_guest_new_gone (void);
 void qsnap_guest_free (QsnapGuest *guest);
 
 /* Of the capabilities that have to be changed, the state that they were found in. */

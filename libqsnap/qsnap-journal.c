@@ -5,11 +5,16 @@
 #include "qsnap-journal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory/qsnap-io.h"
 #include "qsnap-json.h"
+#include "qsnap/qsnap-error.h"
+
+#define MAX_SIZE (16 * 1024 * 1024)
 
 static JsonArray *
 overlays_to_json (GPtrArray *drives)
@@ -70,12 +75,20 @@ qsnap_journal_start (QsnapJournal *journal,
   journal->json = qsnap_json_object_new (
       "format", 's', "qsnap-journal", "schema", 'i', (gint64)1, "step", 's', "preparing", "id", 's',
       id, "name", 's', name, "address", 's', address, "client-pid", 'i', (gint64)getpid (),
-      "qemu-pid", 'i', (gint64)guest->process->pid, "qemu-version", 's', guest->version,
+      "client-start", 'i', qsnap_process_start_time (getpid ()), "qemu-pid", 'i',
+      (gint64)guest->process->pid, "qemu-start", 'i',
+      qsnap_process_start_time (guest->process->pid), "qemu-version", 's', guest->version,
       "run-state", 's', guest->run_state, "shutdown-action", 's', guest->shutdown_action,
-      "capabilities", 'o', capabilities_to_json (guest), "overlays", 'a',
-      overlays_to_json (guest->drives), NULL);
+      "ends-on-panic", 'b', guest->ends_on_panic, "capabilities", 'o', capabilities_to_json (guest),
+      "overlays", 'a', overlays_to_json (guest->drives), NULL);
 
   return write_journal (journal, error);
+}
+
+void
+qsnap_journal_note (QsnapJournal *journal, const char *name, JsonNode *value)
+{
+  json_object_set_member (journal->json, name, value);
 }
 
 gboolean
@@ -84,6 +97,140 @@ qsnap_journal_step (QsnapJournal *journal, const char *step, GError **error)
   json_object_set_string_member (journal->json, "step", step);
 
   return write_journal (journal, error);
+}
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+static gboolean G_GNUC_PRINTF (2, 3) corrupt (GError **error, const char *format, ...)
+{
+  g_autofree char *text = NULL;
+  va_list values;
+
+  va_start (values, format);
+  text = g_strdup_vprintf (format, values);
+  va_end (values);
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, QSNAP_JOURNAL_FILE ": %s", text);
+
+  return FALSE;
+}
+
+static gboolean
+check_strings (JsonObject *object, const char *const *names, GError **error)
+{
+  for (; *names != NULL; names++)
+    if (qsnap_json_get_string (object, *names) == NULL)
+      return corrupt (error, "%s is missing or wrong", *names);
+
+  return TRUE;
+}
+
+/* Files are removed and merged by these names. */
+static gboolean
+check_overlays (JsonArray *overlays, GError **error)
+{
+  static const char *const strings[] = { "base-node", "base",         "base-format",
+                                         "overlay",   "overlay-node", "overlay-file-node",
+                                         NULL };
+
+  if (overlays == NULL)
+    return corrupt (error, "overlays is missing or wrong");
+
+  for (guint i = 0; i < json_array_get_length (overlays); i++)
+    {
+      JsonObject *overlay = qsnap_json_array_object (overlays, i);
+
+      if (overlay == NULL)
+        return corrupt (error, "overlays has an element that is no object");
+      if (!check_strings (overlay, strings, error))
+        return FALSE;
+      if (!g_path_is_absolute (qsnap_json_get_string (overlay, "base")) ||
+          !g_path_is_absolute (qsnap_json_get_string (overlay, "overlay")))
+        return corrupt (error, "overlays: a path is not absolute");
+      if (strstr (qsnap_json_get_string (overlay, "overlay"), ".qsnap-") == NULL)
+        return corrupt (error, "overlays: %s is no name of an overlay",
+                        qsnap_json_get_string (overlay, "overlay"));
+    }
+
+  return TRUE;
+}
+
+static gboolean
+check_journal (JsonObject *journal, GError **error)
+{
+  static const char *const strings[] = {
+    "step", "id", "name", "qemu-version", "run-state", "shutdown-action", NULL
+  };
+
+  if (g_strcmp0 (qsnap_json_get_string (journal, "format"), "qsnap-journal") != 0)
+    return corrupt (error, "it is not the journal of a capture");
+  if (qsnap_json_get_int (journal, "schema", 0) != 1)
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                           QSNAP_JOURNAL_FILE ": another version of libqsnap wrote it");
+      return FALSE;
+    }
+  if (qsnap_json_get_object (journal, "capabilities") == NULL)
+    return corrupt (error, "capabilities is missing or wrong");
+
+  return check_strings (journal, strings, error) &&
+         check_overlays (qsnap_json_get_array (journal, "overlays"), error);
+}
+
+static char *
+read_text (int dir_fd, gsize *length, GError **error)
+{
+  struct stat found;
+  g_autofree char *text = NULL;
+  int fd;
+  gboolean read;
+
+  if (fstatat (dir_fd, QSNAP_JOURNAL_FILE, &found, AT_SYMLINK_NOFOLLOW) != 0)
+    {
+      qsnap_io_fail (error, errno, QSNAP_JOURNAL_FILE);
+      return NULL;
+    }
+  if (found.st_size <= 0 || found.st_size > MAX_SIZE)
+    {
+      corrupt (error, "it has %" G_GINT64_FORMAT " bytes", (gint64)found.st_size);
+      return NULL;
+    }
+
+  fd = qsnap_io_open (dir_fd, QSNAP_JOURNAL_FILE, (guint64)found.st_size, error);
+  if (fd < 0)
+    return NULL;
+
+  *length = (gsize)found.st_size;
+  text = g_malloc (*length);
+  read = qsnap_io_pread (fd, text, *length, 0, QSNAP_JOURNAL_FILE, error);
+  close (fd);
+
+  return read ? g_steal_pointer (&text) : NULL;
+}
+
+gboolean
+qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error)
+{
+  gsize length;
+  g_autofree char *text = read_text (dir_fd, &length, error);
+  g_autoptr (JsonNode) node = NULL;
+  g_autoptr (GError) failure = NULL;
+
+  if (text == NULL)
+    return FALSE;
+
+  node = qsnap_json_parse_object (text, length, &failure);
+  if (node == NULL)
+    return corrupt (error, "%s", failure->message);
+  if (!check_journal (json_node_get_object (node), error))
+    return FALSE;
+
+  journal->dir_fd = dir_fd;
+  /* A copy: the parser's own cannot be changed. */
+  g_clear_pointer (&node, json_node_unref);
+  node = json_from_string (text, NULL);
+  journal->json = json_object_ref (json_node_get_object (node));
+
+  return TRUE;
 }
 
 gboolean

@@ -7,8 +7,8 @@
 G_BEGIN_DECLS
 
 /* journal.json, in the snapshot's directory while a capture runs: what a client that died would
- * have to finish or undo. All of it is planned, and written, before the first change; later only
- * the step changes. Its layout is in docs/file-format.md. */
+ * have to finish or undo. What is planned is written before the first change; each step adds what
+ * it came to know. Its layout is in docs/file-format.md. */
 
 #define QSNAP_JOURNAL_FILE "journal.json"
 
@@ -27,8 +27,15 @@ gboolean qsnap_journal_start (QsnapJournal *journal,
                               QsnapGuest *guest,
                               GError **error);
 
+/* Adds a member, or replaces it; written with the next step. @value is taken. */
+void qsnap_journal_note (QsnapJournal *journal, const char *name, JsonNode *value);
+
 /* "preparing", "pausing", "saving", "sealing" */
 gboolean qsnap_journal_step (QsnapJournal *journal, const char *step, GError **error);
+
+/* The journal that was left in a directory. Its members are checked: what does not fit is
+ * QSNAP_ERROR_CORRUPT, and no journal G_IO_ERROR_NOT_FOUND. */
+gboolean qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error);
 
 gboolean qsnap_journal_remove (QsnapJournal *journal, GError **error);
 void qsnap_journal_clear (QsnapJournal *journal);

@@ -173,11 +173,12 @@ tell_end (QsnapOperation *operation, QsnapSnapshot *snapshot)
   if (operation->task == NULL)
     return;
 
-  if (operation->result != NULL)
+  /* Nothing, without an error, can be a result too. */
+  if (operation->error != NULL)
+    g_task_return_error (operation->task, g_steal_pointer (&operation->error));
+  else
     g_task_return_pointer (operation->task, g_steal_pointer (&operation->result),
                            operation->free_result);
-  else
-    g_task_return_error (operation->task, g_steal_pointer (&operation->error));
 }
 
 static gpointer

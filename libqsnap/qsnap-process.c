@@ -66,12 +66,21 @@ read_command_line (QsnapProcess *process)
 }
 
 QsnapProcess *
-qsnap_process_new_for_stream (GIOStream *stream)
+qsnap_process_new_unknown (void)
 {
   QsnapProcess *process = g_new0 (QsnapProcess, 1);
-  g_autofree char *directory_link = NULL;
 
   process->pidfd = -1;
+
+  return process;
+}
+
+QsnapProcess *
+qsnap_process_new_for_stream (GIOStream *stream)
+{
+  QsnapProcess *process = qsnap_process_new_unknown ();
+  g_autofree char *directory_link = NULL;
+
   process->pid = peer_of_stream (stream);
   if (process->pid == 0)
     return process;
@@ -122,6 +131,31 @@ qsnap_process_prove (QsnapProcess *process, int fd)
 
   if (fstat (fd, &sent) != 0 || qsnap_process_has_open (process, &sent) != QSNAP_OPEN_YES)
     forget (process);
+}
+
+/* The 22nd field, counted from the one after the name, which may hold any character. */
+#define STAT_FIELDS_FROM_STATE_TO_START 19
+
+gint64
+qsnap_process_start_time (GPid pid)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/stat", (int)pid);
+  g_autofree char *text = NULL;
+  g_auto (GStrv) fields = NULL;
+  char *state;
+
+  if (pid <= 0 || !g_file_get_contents (path, &text, NULL, NULL))
+    return 0;
+
+  state = strrchr (text, ')');
+  if (state == NULL)
+    return 0;
+
+  fields = g_strsplit (g_strchug (state + 1), " ", STAT_FIELDS_FROM_STATE_TO_START + 2);
+  if (g_strv_length (fields) <= STAT_FIELDS_FROM_STATE_TO_START || *fields[0] == 'Z')
+    return 0;
+
+  return g_ascii_strtoll (fields[STAT_FIELDS_FROM_STATE_TO_START], NULL, 10);
 }
 
 gboolean

@@ -27,6 +27,7 @@ typedef struct
 /* The process that listens at the peer's end of @stream; whether that is QEMU has to be proven by
  * qsnap_process_prove(), as a launcher (libvirt) may have made the socket. */
 QsnapProcess *qsnap_process_new_for_stream (GIOStream *stream);
+QsnapProcess *qsnap_process_new_unknown (void);
 void qsnap_process_free (QsnapProcess *process);
 
 /* Forgets the process unless it has the file of @fd open, which was sent to QEMU just before. */
@@ -40,6 +41,10 @@ typedef enum
 } QsnapOpenState;
 
 QsnapOpenState qsnap_process_has_open (QsnapProcess *process, const struct stat *file);
+
+/* When it started, in the kernel's ticks since boot: with the id it names a process for good. 0:
+ * there is no such process, or @pid is 0. */
+gint64 qsnap_process_start_time (GPid pid);
 
 /* Whether the process has ended; FALSE where that is unknown. */
 gboolean qsnap_process_has_ended (QsnapProcess *process);

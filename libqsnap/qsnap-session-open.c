@@ -12,9 +12,10 @@
 
 /**
  * qsnap_session_new:
- * @address: `unix:PATH`, a bare path, or `tcp:HOST:PORT`
+ * @address: (nullable): `unix:PATH`, a bare path, or `tcp:HOST:PORT`
  *
- * Makes a session for the monitor at @address. It is not connected before qsnap_session_open().
+ * Makes a session for the monitor at @address. It is not connected before qsnap_session_open(). One
+ * without an address is good for qsnap_session_recover() only.
  *
  * An instant snapshot needs a unix socket, as file descriptors are passed over it.
  *
@@ -25,8 +26,6 @@
 QsnapSession *
 qsnap_session_new (const char *address)
 {
-  g_return_val_if_fail (address != NULL, NULL);
-
   return g_object_new (QSNAP_TYPE_SESSION, "address", address, NULL);
 }
 

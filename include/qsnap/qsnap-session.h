@@ -71,6 +71,16 @@ QsnapSnapshot *qsnap_session_instant_snapshot_finish (QsnapSession *self, GAsync
                                                       GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
+QsnapSnapshot *qsnap_session_recover (QsnapSession *self, GFile *directory,
+                                      GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_recover_async (QsnapSession *self, GFile *directory, GCancellable *cancellable,
+                                  GAsyncReadyCallback callback, gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+QsnapSnapshot *qsnap_session_recover_finish (QsnapSession *self, GAsyncResult *result,
+                                             GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_session_quit (QsnapSession *self, GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_session_quit_async (QsnapSession *self, GCancellable *cancellable,

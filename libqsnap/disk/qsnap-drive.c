@@ -56,6 +56,16 @@ qsnap_file_identity_to_json (const QsnapFileIdentity *identity)
                                 "mtime-ns", 'i', identity->mtime, NULL);
 }
 
+void
+qsnap_file_identity_from_json (QsnapFileIdentity *identity, JsonObject *object)
+{
+  identity->is_block_device = qsnap_json_get_bool (object, "block-device", FALSE);
+  identity->device = (guint64)qsnap_json_get_int (object, "device", 0);
+  identity->inode = (guint64)qsnap_json_get_int (object, "inode", 0);
+  identity->size = (guint64)qsnap_json_get_int (object, "size", 0);
+  identity->mtime = qsnap_json_get_int (object, "mtime-ns", 0);
+}
+
 /* The first thing that tells the file apart from the recorded one, or NULL. The device number of a
  * file system may change with a reboot, so it is only compared for block devices. */
 static const char *

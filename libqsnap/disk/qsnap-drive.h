@@ -25,6 +25,7 @@ typedef struct
 
 gboolean qsnap_file_identity_read (QsnapFileIdentity *identity, const char *path, GError **error);
 JsonObject *qsnap_file_identity_to_json (const QsnapFileIdentity *identity);
+void qsnap_file_identity_from_json (QsnapFileIdentity *identity, JsonObject *object);
 /* Compares the file at @path with what the manifest says of it. */
 gboolean qsnap_file_identity_check (JsonObject *object, const char *path, GError **error);
 

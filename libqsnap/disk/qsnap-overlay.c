@@ -360,6 +360,17 @@ qsnap_overlay_prepare (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
   return FALSE;
 }
 
+void
+qsnap_overlay_push_undo (QsnapOverlay *overlay, QsnapUndo *undo)
+{
+  qsnap_undo_push (undo, "remove the overlay", overlay->drive, undo_file, overlay);
+  qsnap_undo_push (undo, "remove the overlay's descriptors", overlay->drive, undo_fdset, overlay);
+  qsnap_undo_push (undo, "remove the overlay's file node", overlay->drive, undo_file_node, overlay);
+  qsnap_undo_push (undo, "dismiss the job that made the overlay", overlay->drive, undo_create_job,
+                   overlay);
+  qsnap_undo_push (undo, "remove the overlay's node", overlay->drive, undo_node, overlay);
+}
+
 JsonObject *
 qsnap_overlay_action (QsnapOverlay *overlay)
 {

@@ -25,6 +25,9 @@ void qsnap_overlay_plan (QsnapDrive *drive, const char *directory, const char *i
 /* Pushes the undo of each of its steps; @overlay has to outlive @undo. */
 gboolean qsnap_overlay_prepare (QsnapOverlay *overlay, QsnapUndo *undo, GError **error);
 
+/* For an overlay that a dead client prepared: the undo of all steps, whichever were taken. */
+void qsnap_overlay_push_undo (QsnapOverlay *overlay, QsnapUndo *undo);
+
 /* The element of the transaction that puts the overlay above its base. */
 JsonObject *qsnap_overlay_action (QsnapOverlay *overlay);
 
