@@ -73,6 +73,15 @@ find_disk (QsnapDiskSearch *search, const char *image, SameFunc same, guint *n_f
   return found;
 }
 
+/* A drive of -blockdev has no name of its own. */
+static char *
+label_of (const QsnapRevertDisk *disk)
+{
+  gboolean has_label = disk->label != NULL && *disk->label != '\0';
+
+  return has_label ? g_strconcat ("the disk ", disk->label, NULL) : g_strdup ("a disk");
+}
+
 const char *
 qsnap_disk_search_take (QsnapDiskSearch *search,
                         const QsnapOption *option,
@@ -80,6 +89,7 @@ qsnap_disk_search_take (QsnapDiskSearch *search,
                         GError **error)
 {
   g_autofree char *path = qsnap_adapt_resolve (search->context, image);
+  g_autofree char *label = NULL;
   guint n_found;
   guint disk;
 
@@ -94,6 +104,7 @@ qsnap_disk_search_take (QsnapDiskSearch *search,
   disk = find_disk (search, path, same_name, &n_found);
   if (n_found == 0)
     disk = find_disk (search, path, same_file, &n_found);
+  label = n_found == 1 ? label_of (&search->disks[disk]) : NULL;
 
   if (n_found == 0)
     qsnap_option_refuse (option, error,
@@ -104,8 +115,7 @@ qsnap_disk_search_take (QsnapDiskSearch *search,
     qsnap_option_refuse (option, error, "the image %s belongs to %u disks of the snapshot", path,
                          n_found);
   else if (search->found[disk])
-    qsnap_option_refuse (option, error, "the disk %s is already on another drive",
-                         search->disks[disk].label);
+    qsnap_option_refuse (option, error, "%s is already on another drive", label);
   else
     {
       search->found[disk] = TRUE;
@@ -345,16 +355,19 @@ static gboolean
 check_all_found (QsnapDiskSearch *search, GError **error)
 {
   for (guint i = 0; i < search->n_disks; i++)
-    if (!search->found[i])
-      {
-        const char *file = search->disks[i].files[0];
+    {
+      const char *file = search->disks[i].files[0];
+      g_autofree char *label = label_of (&search->disks[i]);
 
-        g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
-                     "the disk %s, with image %s, is not on the command line (hot-plugged?); give "
-                     "another command line for the revert",
-                     search->disks[i].label, file != NULL ? file : "without a file");
-        return FALSE;
-      }
+      if (search->found[i])
+        continue;
+
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                   "%s, with image %s, is not on the command line (hot-plugged?); give another "
+                   "command line for the revert",
+                   label, file != NULL ? file : "without a name");
+      return FALSE;
+    }
 
   return TRUE;
 }

@@ -122,7 +122,7 @@ set_file (QsnapProps *props, const QsnapRevertBlock *block, gboolean by_path, gb
 }
 
 static gboolean
-map_backend (QsnapOption *option,
+map_backend (const QsnapOption *option,
              QsnapProps *props,
              QsnapRevertBlock *block,
              gboolean by_path,
@@ -144,7 +144,6 @@ map_backend (QsnapOption *option,
   qsnap_props_keep (props, of_all);
   qsnap_props_set (props, "qom-type", "memory-backend-file");
   set_file (props, block, by_path, read_only);
-  qsnap_option_store (option, props);
   block->mapped = TRUE;
 
   return TRUE;
@@ -161,7 +160,7 @@ is_directory (const QsnapAdaptContext *context, const char *path)
 }
 
 static void
-load_backend (QsnapOption *option, QsnapProps *props, const QsnapAdaptContext *context)
+load_backend (QsnapProps *props, const QsnapAdaptContext *context)
 {
   const char *path = qsnap_props_get (props, "mem-path");
 
@@ -171,7 +170,6 @@ load_backend (QsnapOption *option, QsnapProps *props, const QsnapAdaptContext *c
 
   qsnap_props_remove_all (props, of_files);
   qsnap_props_set (props, "qom-type", "memory-backend-ram");
-  qsnap_option_store (option, props);
 }
 
 /* --- the machine's own memory -------------------------------------------------------------- */
@@ -271,7 +269,15 @@ load_memory_path (QsnapCommand *command, const QsnapAdaptContext *context)
     }
 }
 
-/* Backends whose block is not mapped get their pages from the stream, so they are loaded. */
+static void
+free_props (gpointer props)
+{
+  if (props != NULL)
+    qsnap_props_free (props);
+}
+
+/* Backends whose block is not mapped get their pages from the stream, so they are loaded. Nothing
+ * is changed unless all can be: the caller may load instead. */
 static gboolean
 map_backends (QsnapCommand *command,
               QsnapRevertBlock *blocks,
@@ -279,24 +285,31 @@ map_backends (QsnapCommand *command,
               gboolean read_only,
               GError **error)
 {
+  g_autoptr (GPtrArray) adapted = g_ptr_array_new_with_free_func (free_props);
+
   for (guint i = 0; i < command->options->len; i++)
     {
-      QsnapOption *option = g_ptr_array_index (command->options, i);
-      g_autoptr (QsnapProps) props = NULL;
+      const QsnapOption *option = g_ptr_array_index (command->options, i);
+      QsnapProps *props;
       QsnapRevertBlock *block;
       gboolean by_path;
 
       if (!parse_backend (option, &props, error))
         return FALSE;
+      g_ptr_array_add (adapted, props);
       if (props == NULL)
         continue;
 
       block = find_block (blocks, n_blocks, qsnap_props_get (props, "id"), &by_path);
       if (block == NULL)
-        load_backend (option, props, NULL);
+        load_backend (props, NULL);
       else if (!map_backend (option, props, block, by_path, read_only, error))
         return FALSE;
     }
+
+  for (guint i = 0; i < command->options->len; i++)
+    if (g_ptr_array_index (adapted, i) != NULL)
+      qsnap_option_store (g_ptr_array_index (command->options, i), g_ptr_array_index (adapted, i));
 
   return TRUE;
 }
@@ -346,8 +359,11 @@ qsnap_command_load_memory (QsnapCommand *command, const QsnapAdaptContext *conte
 
       if (!parse_backend (option, &props, error))
         return FALSE;
-      if (props != NULL)
-        load_backend (option, props, context);
+      if (props == NULL)
+        continue;
+
+      load_backend (props, context);
+      qsnap_option_store (option, props);
     }
 
   load_memory_path (command, context);

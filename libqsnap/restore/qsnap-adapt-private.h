@@ -16,8 +16,7 @@ gboolean qsnap_option_is (const QsnapOption *option, const char *name);
 gboolean qsnap_option_refuse (const QsnapOption *option, GError **error, const char *reason, ...)
     G_GNUC_PRINTF (3, 4);
 
-QsnapProps *
-qsnap_option_parse (const QsnapOption *option, const char *implied_key, GError **error);
+QsnapProps *qsnap_option_parse (const QsnapOption *option, const char *implied_key, GError **error);
 void qsnap_option_store (QsnapOption *option, QsnapProps *props);
 void qsnap_option_set (QsnapOption *option, const char *name, const char *value);
 /* Replaces the value, which is freed. */

@@ -201,14 +201,15 @@ take_options (QsnapCommand *command, const char *const *arguments, GError **erro
       name += g_str_has_prefix (name, "--") ? 2 : 1;
       if (g_strv_contains (without_argument, name))
         add_option (command, name, NULL);
-      else if (*name != '\0' && next[1] != NULL)
+      /* "---x" would come out as "--x", which is another option. */
+      else if (*name != '\0' && *name != '-' && next[1] != NULL)
         add_option (command, name, *++next);
       else
         {
           g_autofree char *shown = g_utf8_make_valid (*next, -1);
 
           g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                       *name == '\0' ? "%s is no option of QEMU" : "%s has no argument", shown);
+                       "%s is no option of QEMU, or its argument is missing", shown);
           return FALSE;
         }
     }

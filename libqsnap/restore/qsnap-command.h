@@ -7,8 +7,8 @@
 G_BEGIN_DECLS
 
 /* QEMU's command line, taken apart into options, and put together again: what is not touched comes
- * out as it went in, in the same order. Source of the grammar: qemu-options.hx, util/keyval.c,
- * util/qemu-option.c. */
+ * out as it went in, in the same order (but "--option" as "-option"). Source of the grammar:
+ * qemu-options.hx, util/keyval.c, util/qemu-option.c. */
 
 typedef struct
 {

@@ -17,10 +17,9 @@ static const char *const files_c[] = { "/guest/c,d.img", "/guest/template", NULL
 static const char *const files_d[] = { "/guest/d.img", "/guest/template", NULL };
 
 static const QsnapRevertDisk disks[] = {
-  { "a", files_a, "/revert/disk0.qcow2" },
-  { "b", files_b, "/new/disk1.qcow2" },
-  { "c", files_c, "/revert/o,v.qcow2" },
-  { "d", files_d, "/revert/disk3.qcow2" },
+  { "a", files_a, "/revert/disk0.qcow2" }, { "b", files_b, "/new/disk1.qcow2" },
+  { "c", files_c, "/revert/o,v.qcow2" },   { "d", files_d, "/revert/disk3.qcow2" },
+  { "", files_d, "/revert/disk4.qcow2" },  { NULL, files_d, "/revert/disk5.qcow2" },
 };
 
 #define A "/revert/disk0.qcow2"
@@ -109,6 +108,10 @@ static const CommandCase drives[] = {
   { "missing", "-drive file=a.img", NULL,
     "the disk b, with image /revert/disk1.qcow2, is not on the command line (hot-plugged?)",
     .extra = "ab" },
+  { "missing-without-label", "-drive file=a.img", NULL, "a disk, with image /guest/d.img, is not",
+    .extra = "ae" },
+  { "twice-without-label", "-drive file=d.img -drive file=d.img", NULL,
+    "-drive file=d.img: a disk is already", .extra = "f" },
   { "bytes", "-drive file=/guest/\xff", NULL, "belongs to no disk" },
 };
 

@@ -189,6 +189,24 @@ static const CommandCase loaded[] = {
   { "broken", "-object {", NULL, "-object {: " },
 };
 
+/* Whoever cannot map may load instead. */
+static void
+test_refusal_changes_nothing (void)
+{
+  static const char *const arguments =
+      "-mem-prealloc -object memory-backend-memfd,id=m0,size=512M,hugetlb=on -object "
+      "memory-backend-file,id=x,size=1,mem-path=/x -object memory-backend-ram,id=m1,size=1";
+  g_autoptr (QsnapCommand) command = command_from_text (arguments);
+  QsnapRevertBlock blocks[] = { known[2], known[3] };
+  g_autoptr (GError) error = NULL;
+  g_autofree char *text = NULL;
+
+  g_assert_false (qsnap_command_map_memory (command, blocks, 2, FALSE, &error));
+  g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED);
+  text = command_to_text (command);
+  g_assert_cmpstr (text, ==, arguments);
+}
+
 int
 main (int argc, char *argv[])
 {
@@ -197,6 +215,7 @@ main (int argc, char *argv[])
   command_cases_add ("/command/memory/map", mapped, G_N_ELEMENTS (mapped), map_private);
   command_cases_add ("/command/memory/read-only", mapped_read_only, G_N_ELEMENTS (mapped_read_only),
                      map_read_only);
+  g_test_add_func ("/command/memory/refusal", test_refusal_changes_nothing);
   command_cases_add ("/command/memory/load", loaded, G_N_ELEMENTS (loaded), load);
 
   return g_test_run ();

@@ -84,6 +84,7 @@ static const ProgramCase programs[] = {
   { "qemu -m", NULL, 0 },
   { "qemu -", NULL, 0 },
   { "qemu -- x", NULL, 0 },
+  { "qemu ---incoming x", NULL, 0 },
 };
 
 static void
