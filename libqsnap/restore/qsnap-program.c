@@ -2,10 +2,15 @@
 
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "disk/qsnap-drive.h"
+#include "memory/qsnap-io.h"
 #include "qmp/qsnap-qmp-commands.h"
 #include "qsnap-json.h"
 #include "restore/qsnap-restore-private.h"
@@ -207,18 +212,19 @@ version_of (JsonNode *greeting)
                           (int)qsnap_json_get_int (qemu, "micro", 0));
 }
 
+/* Takes @log_fd. */
 static GSubprocess *
-start_probe (QsnapRestore *restore, GError **error)
+start_probe (QsnapRestore *restore, int log_fd, GError **error)
 {
   static const char *const options[] = { "-machine", "none",  "-nodefaults",
                                          "-display", "none",  "-S",
                                          "-qmp",     "stdio", "-no-user-config",
                                          NULL };
   g_autoptr (GSubprocessLauncher) launcher =
-      g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE |
-                                 G_SUBPROCESS_FLAGS_STDERR_SILENCE);
+      g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE);
   g_autoptr (GPtrArray) arguments = g_ptr_array_new ();
 
+  g_subprocess_launcher_take_stderr_fd (launcher, log_fd);
   if (restore->working_directory != NULL)
     g_subprocess_launcher_set_cwd (launcher, restore->working_directory);
   g_ptr_array_extend (arguments, restore->command->program, NULL, NULL);
@@ -229,19 +235,15 @@ start_probe (QsnapRestore *restore, GError **error)
 }
 
 static Abilities *
-probe (QsnapRestore *restore, GError **error)
+probe_process (QsnapRestore *restore, GSubprocess *process, GError **error)
 {
   static const QsnapQmpHandlers no_handlers = { NULL, NULL };
-  g_autoptr (GSubprocess) process = start_probe (restore, error);
   g_autoptr (GIOStream) stream = NULL;
   g_autoptr (QsnapQmpClient) client = NULL;
   g_autoptr (JsonNode) greeting = NULL;
   g_autoptr (Abilities) abilities = g_new0 (Abilities, 1);
   QsnapQmp qmp = { .timeout_ms = PROBE_TIMEOUT_MS, .cancellable = restore->cancellable };
   gboolean asked = FALSE;
-
-  if (process == NULL)
-    return NULL;
 
   stream = g_simple_io_stream_new (g_subprocess_get_stdout_pipe (process),
                                    g_subprocess_get_stdin_pipe (process));
@@ -259,6 +261,34 @@ probe (QsnapRestore *restore, GError **error)
   (void)g_subprocess_wait (process, NULL, NULL);
 
   return asked ? g_steal_pointer (&abilities) : NULL;
+}
+
+/* What it printed says why it did not start, for example. */
+static Abilities *
+probe (QsnapRestore *restore, GError **error)
+{
+  int log_fd = memfd_create ("qsnap-probe", MFD_CLOEXEC);
+  int copy = log_fd >= 0 ? fcntl (log_fd, F_DUPFD_CLOEXEC, 3) : -1;
+  g_autoptr (GSubprocess) process = NULL;
+  g_autofree char *words = NULL;
+  g_autoptr (GError) failure = NULL;
+  Abilities *abilities = NULL;
+
+  if (copy >= 0)
+    process = start_probe (restore, copy, &failure);
+  else
+    qsnap_io_fail (&failure, errno, "cannot make a log");
+  if (process != NULL)
+    abilities = probe_process (restore, process, &failure);
+
+  words = qsnap_qemu_last_words (log_fd);
+  if (log_fd >= 0)
+    close (log_fd);
+  if (failure != NULL)
+    g_set_error (error, failure->domain, failure->code, "%s%s%s", failure->message,
+                 *words != '\0' ? "; it said: " : "", words);
+
+  return abilities;
 }
 
 /* --- comparing ----------------------------------------------------------------------------- */

@@ -16,6 +16,8 @@
 
 #define BLIND_POLL_US (10 * 1000)
 
+#define MAX_WORDS 2000
+
 /* Reference counted: the session has it, and who is just waiting for its end. */
 struct _QsnapQemu
 {
@@ -174,4 +176,20 @@ qsnap_qemu_describe_end (QsnapQemu *qemu)
     return g_strdup_printf ("was killed by signal %d", g_subprocess_get_term_sig (qemu->process));
 
   return g_strdup_printf ("ended with status %d", g_subprocess_get_exit_status (qemu->process));
+}
+
+char *
+qsnap_qemu_last_words (int log_fd)
+{
+  char text[MAX_WORDS + 1] = "";
+  off_t size = lseek (log_fd, 0, SEEK_END);
+  off_t start = MAX (size - MAX_WORDS, 0);
+  gssize n = pread (log_fd, text, MAX_WORDS, start);
+
+  text[MAX (n, 0)] = '\0';
+  for (char *p = text; *p != '\0'; p++)
+    if (*p == '\n' || *p == '\r')
+      *p = ' ';
+
+  return g_utf8_make_valid (g_strstrip (text), -1);
 }

@@ -31,6 +31,9 @@ void qsnap_qemu_kill (QsnapQemu *qemu);
 /* How it ended, for a message: "ended with status 1", "was killed by signal 11". */
 char *qsnap_qemu_describe_end (QsnapQemu *qemu);
 
+/* The end of what it printed into its log, in one line; "" if it said nothing. */
+char *qsnap_qemu_last_words (int log_fd);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QsnapQemu, qsnap_qemu_unref)
 
 G_END_DECLS

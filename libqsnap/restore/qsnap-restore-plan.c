@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "memory/qsnap-io.h"
@@ -300,12 +302,30 @@ plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **e
   return plan_load (restore, context, error);
 }
 
+static gboolean
+check_socket_path (QsnapRestore *restore, GError **error)
+{
+  struct sockaddr_un address;
+  g_autofree char *path = g_build_filename (restore->path, QSNAP_RESTORE_SOCKET, NULL);
+
+  if (strlen (path) < sizeof address.sun_path)
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+               "%s is too long for the path of a socket (%zu bytes at most): choose another "
+               "directory for the revert",
+               path, sizeof address.sun_path - 1);
+
+  return FALSE;
+}
+
 gboolean
 qsnap_restore_plan (QsnapRestore *restore, GError **error)
 {
   QsnapAdaptContext context = { NULL };
 
-  if (!parse_command (restore, error) || !qsnap_restore_check_program (restore, error))
+  if (!check_socket_path (restore, error) || !parse_command (restore, error) ||
+      !qsnap_restore_check_program (restore, error))
     return FALSE;
 
   list_disks (restore);

@@ -26,30 +26,11 @@
 
 /* --- its last words ------------------------------------------------------------------------ */
 
-#define MAX_WORDS 2000
-
-/* The end of the log. */
-static char *
-last_words (QsnapRestore *restore)
-{
-  char text[MAX_WORDS + 1] = "";
-  off_t size = lseek (restore->log_fd, 0, SEEK_END);
-  off_t start = MAX (size - MAX_WORDS, 0);
-  gssize n = pread (restore->log_fd, text, MAX_WORDS, start);
-
-  text[MAX (n, 0)] = '\0';
-  for (char *p = text; *p != '\0'; p++)
-    if (*p == '\n' || *p == '\r')
-      *p = ' ';
-
-  return g_utf8_make_valid (g_strstrip (text), -1);
-}
-
 /* Whatever failed, QEMU knows best why. */
 static void
 add_words (QsnapRestore *restore, GError **error)
 {
-  g_autofree char *words = last_words (restore);
+  g_autofree char *words = qsnap_qemu_last_words (restore->log_fd);
   g_autofree char *mismatches = NULL;
   g_autofree char *end = NULL;
   g_autoptr (GError) first = g_steal_pointer (error);

@@ -6,19 +6,18 @@
 typedef struct
 {
   const char *name, *parent;
-  gboolean is_abstract;
 } TypeInfo;
 
 static const TypeInfo types[] = {
-  { "object", NULL, TRUE },
-  { "memory-backend", "object", TRUE },
-  { "memory-backend-file", "memory-backend", FALSE },
-  { "memory-backend-memfd", "memory-backend", FALSE },
-  { "memory-backend-ram", "memory-backend", FALSE },
-  { "device", "object", TRUE },
-  { "virtio-blk-pci", "device", FALSE },
-  { "virtio-balloon-pci", "device", FALSE },
-  { "virtio-mem-pci", "device", FALSE },
+  { "object", NULL },
+  { "memory-backend", "object" },
+  { "memory-backend-file", "memory-backend" },
+  { "memory-backend-memfd", "memory-backend" },
+  { "memory-backend-ram", "memory-backend" },
+  { "device", "object" },
+  { "virtio-blk-pci", "device" },
+  { "virtio-balloon-pci", "device" },
+  { "virtio-mem-pci", "device" },
 };
 
 typedef struct
@@ -63,30 +62,6 @@ is_a (const TypeInfo *type, const char *ancestor)
 }
 
 static JsonNode *
-list_types (G_GNUC_UNUSED MockQemu *mock, JsonObject *arguments, G_GNUC_UNUSED GError **error)
-{
-  const char *ancestor = mock_arg_string (arguments, "implements");
-  JsonNode *result = mock_json ("[]");
-
-  for (guint i = 0; i < G_N_ELEMENTS (types); i++)
-    {
-      JsonObject *entry;
-
-      if ((types[i].is_abstract && !mock_arg_bool (arguments, "abstract", FALSE)) ||
-          (ancestor != NULL && !is_a (&types[i], ancestor)))
-        continue;
-      entry = json_object_new ();
-      json_object_set_string_member (entry, "name", types[i].name);
-      if (types[i].parent != NULL)
-        json_object_set_string_member (entry, "parent", types[i].parent);
-      if (types[i].is_abstract)
-        json_object_set_boolean_member (entry, "abstract", TRUE);
-      json_array_add_object_element (json_node_get_array (result), entry);
-    }
-  return result;
-}
-
-static JsonNode *
 list_properties (MockQemu *mock, JsonObject *arguments, GError **error)
 {
   const char *name = mock_arg_string (arguments, "typename");
@@ -127,7 +102,6 @@ list_cpus (G_GNUC_UNUSED MockQemu *mock,
 }
 
 const MockCommand mock_types_commands[] = {
-  { "qom-list-types", list_types },
   { "qom-list-properties", list_properties },
   { "query-cpu-definitions", list_cpus },
   { NULL, NULL },

@@ -275,13 +275,15 @@ process_list_pids (Fixture *fixture, const char *kind)
 }
 
 void
-process_wait_report (Fixture *fixture, const char *key, const char *text)
+process_wait_report (Fixture *fixture, const char *kind, const char *key, const char *text)
 {
   gint64 patience = g_get_monotonic_time () + WAIT * (gint64)1000;
 
   for (;;)
     {
-      g_autofree char *values = process_join_report (fixture, 0, key);
+      g_autoptr (GArray) pids = process_list_pids (fixture, kind);
+      int pid = pids->len > 0 ? g_array_index (pids, int, pids->len - 1) : -1;
+      g_autofree char *values = process_join_report (fixture, pid, key);
 
       if (strstr (values, text) != NULL)
         return;

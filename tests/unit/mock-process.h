@@ -68,6 +68,7 @@ char *process_join_report (Fixture *fixture, int pid, const char *key);
 GArray *process_list_pids (Fixture *fixture, const char *kind);
 /* It ends soon, and is nobody's zombie. */
 gboolean process_is_gone (int pid);
-void process_wait_report (Fixture *fixture, const char *key, const char *text);
+/* Until the last process of @kind has reported it. */
+void process_wait_report (Fixture *fixture, const char *kind, const char *key, const char *text);
 
 G_END_DECLS
