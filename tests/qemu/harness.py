@@ -135,6 +135,12 @@ MEMORY = {
 }
 
 
+def host_khz():
+    """What a guest under TCG sees as its TSC's frequency."""
+    with open('/proc/cpuinfo', encoding='utf-8') as file:
+        return int(float(next(line.split(':')[1] for line in file if line.startswith('cpu MHz'))) * 1000)
+
+
 @dataclasses.dataclass
 class Hardware:
     """All that makes up a guest, so that a twin of it can be built."""
@@ -149,6 +155,11 @@ class Hardware:
     efi_variables_format: str = 'raw'
     extra: list = dataclasses.field(default_factory=list)
 
+    def kernel_arguments(self):
+        """microvm has no clock of which a busy host leaves enough to measure the TSC with."""
+        given = f'{KERNEL_ARGUMENTS} qsnap.disks={len(self.disks)}'
+        return f'{given} tsc_early_khz={host_khz()}' if self.machine.startswith('microvm') else given
+
     def second_port(self, chardev):
         """microvm has one serial port of its own only."""
         if self.machine.startswith('microvm'):
@@ -160,7 +171,7 @@ class Hardware:
                    '-machine', f'{self.machine},accel=tcg', '-smp', str(self.smp), *MEMORY.get(self.memory, ['-m', self.memory]),
                    '-name', 'guest=qsnap-test' + (',debug-threads=on' if self.debug_threads else ''),
                    '-kernel', os.path.join(guest_folder(), 'vmlinuz'), '-initrd', os.path.join(guest_folder(), 'initrd'),
-                   '-append', f'{KERNEL_ARGUMENTS} qsnap.disks={len(self.disks)}']
+                   '-append', self.kernel_arguments()]
         if self.efi_variables:
             command += ['-drive', f'if=pflash,unit=0,readonly=on,format=raw,file={OVMF_CODE}',
                         '-drive', f'if=pflash,unit=1,format={self.efi_variables_format},file={self.efi_variables}']
