@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-qemu-img.h"
+
+#include <string.h>
+
+#include "qsnap-json.h"
+#include "qsnap/qsnap-error.h"
+
+gboolean
+qsnap_qemu_img_run (const char *const *command,
+                    JsonNode **reply,
+                    GCancellable *cancellable,
+                    GError **error)
+{
+  g_autoptr (GSubprocess) process = g_subprocess_newv (
+      command, G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE, error);
+  g_autofree char *output = NULL;
+  g_autofree char *complaint = NULL;
+
+  if (process == NULL)
+    return FALSE;
+
+  if (!g_subprocess_communicate_utf8 (process, NULL, cancellable, &output, &complaint, error))
+    {
+      /* It must not go on writing when the caller has been told of the end. */
+      g_subprocess_force_exit (process);
+      g_subprocess_wait (process, NULL, NULL);
+      return FALSE;
+    }
+
+  if (!g_subprocess_get_successful (process))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED, "%s %s: %s", command[0], command[1],
+                   g_strstrip (complaint));
+      return FALSE;
+    }
+  if (reply == NULL)
+    return TRUE;
+
+  *reply = qsnap_json_parse_object (output, strlen (output), error);
+
+  return *reply != NULL;
+}
+
+static gboolean
+check_overlay (const char *overlay, const char *base, GCancellable *cancellable, GError **error)
+{
+  const char *const info[] = { "qemu-img", "info", "--output=json", "-f", "qcow2", overlay, NULL };
+  g_autoptr (JsonNode) reply = NULL;
+  const char *backing;
+
+  if (!qsnap_qemu_img_run (info, &reply, cancellable, error))
+    return FALSE;
+
+  backing = qsnap_json_get_string (qsnap_json_object (reply), "backing-filename");
+  if (g_strcmp0 (backing, base) == 0)
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "%s does not stand on %s", overlay, base);
+
+  return FALSE;
+}
+
+gboolean
+qsnap_qemu_img_commit (const char *overlay,
+                       const char *base,
+                       GCancellable *cancellable,
+                       GError **error)
+{
+  const char *const commit[] = { "qemu-img", "commit", "-q", "-f", "qcow2", overlay, NULL };
+
+  return check_overlay (overlay, base, cancellable, error) &&
+         qsnap_qemu_img_run (commit, NULL, cancellable, error);
+}
