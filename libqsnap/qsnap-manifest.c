@@ -303,7 +303,7 @@ qsnap_manifest_parse (const char *text, gsize length, GError **error)
 }
 
 static char *
-read_text (int dir_fd, gsize *length, GError **error)
+read_text (int dir_fd, const char *name, gsize *length, GError **error)
 {
   struct stat found;
   g_autofree char *text = NULL;
@@ -311,13 +311,13 @@ read_text (int dir_fd, gsize *length, GError **error)
   gboolean read;
 
   /* No FIFO may keep us: what is no regular file is refused by qsnap_io_open(). */
-  if (fstatat (dir_fd, QSNAP_MANIFEST_FILE, &found, AT_SYMLINK_NOFOLLOW) != 0)
+  if (fstatat (dir_fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0)
     {
       if (errno == ENOENT)
         g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
                              "there is no snapshot: no " QSNAP_MANIFEST_FILE);
       else
-        qsnap_io_fail (error, errno, "%s", QSNAP_MANIFEST_FILE);
+        qsnap_io_fail (error, errno, "%s", name);
       return NULL;
     }
 
@@ -327,23 +327,35 @@ read_text (int dir_fd, gsize *length, GError **error)
       return NULL;
     }
 
-  fd = qsnap_io_open (dir_fd, QSNAP_MANIFEST_FILE, (guint64)found.st_size, error);
+  fd = qsnap_io_open (dir_fd, name, (guint64)found.st_size, error);
   if (fd < 0)
     return NULL;
 
   *length = (gsize)found.st_size;
   text = g_malloc (*length);
-  read = qsnap_io_pread (fd, text, *length, 0, QSNAP_MANIFEST_FILE, error);
+  read = qsnap_io_pread (fd, text, *length, 0, name, error);
   close (fd);
 
   return read ? g_steal_pointer (&text) : NULL;
 }
 
+static JsonObject *
+read_manifest (int dir_fd, const char *name, GError **error)
+{
+  gsize length;
+  g_autofree char *text = read_text (dir_fd, name, &length, error);
+
+  return text != NULL ? qsnap_manifest_parse (text, length, error) : NULL;
+}
+
 JsonObject *
 qsnap_manifest_read (int dir_fd, GError **error)
 {
-  gsize length;
-  g_autofree char *text = read_text (dir_fd, &length, error);
+  return read_manifest (dir_fd, QSNAP_MANIFEST_FILE, error);
+}
 
-  return text != NULL ? qsnap_manifest_parse (text, length, error) : NULL;
+JsonObject *
+qsnap_manifest_read_deleted (int dir_fd, GError **error)
+{
+  return read_manifest (dir_fd, QSNAP_MANIFEST_DELETED, error);
 }
