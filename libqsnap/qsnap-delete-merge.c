@@ -17,6 +17,13 @@
 
 /* One disk: its overlay goes into its base, by QEMU or by qemu-img, and is removed. */
 
+/* The same for everybody who deletes it. */
+static char *
+job_of (QsnapDeleteDisk *disk)
+{
+  return g_strdup_printf ("qsnap-delete-%08x", g_str_hash (disk->overlay));
+}
+
 static gboolean
 note_state (QsnapDelete *deletion, QsnapDeleteDisk *disk, QsnapDeleteState state, GError **error)
 {
@@ -109,7 +116,7 @@ judge_merge (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **failure)
 static gboolean
 merge_live (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error)
 {
-  g_autofree char *job = g_strdup_printf ("qsnap-delete-%08x", g_str_hash (disk->overlay));
+  g_autofree char *job = job_of (disk);
   QsnapMerge merge = { .qmp = &deletion->guest->qmp,
                        .watch = deletion->watch,
                        .cancellable = deletion->cancellable,
@@ -227,12 +234,13 @@ static gboolean
 release_overlay (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error)
 {
   QsnapQmp *qmp = deletion->guest != NULL ? &deletion->guest->qmp : NULL;
+  g_autofree char *job = job_of (disk);
   gint64 fdset;
 
   if (qmp == NULL)
     return TRUE;
 
-  if (!remove_nodes (deletion, disk, error) ||
+  if (!qsnap_merge_dismiss (qmp, job, error) || !remove_nodes (deletion, disk, error) ||
       !qsnap_fdset_of_path (qmp, disk->overlay, &fdset, error))
     return FALSE;
 

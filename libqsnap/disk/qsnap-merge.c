@@ -14,20 +14,42 @@
 #define LITTLE (G_GUINT64_CONSTANT (256) << 20)
 
 static JsonObject *
-find_job (QsnapMerge *merge, GError **error)
+find_job_by_id (QsnapQmp *qmp, const char *id, GError **error)
 {
-  g_autoptr (JsonNode) reply = qsnap_qmp_run (merge->qmp, "query-jobs", NULL, error);
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (qmp, "query-jobs", NULL, error);
   JsonArray *jobs = qsnap_json_array (reply);
 
   for (guint i = 0; jobs != NULL && i < json_array_get_length (jobs); i++)
     {
       JsonObject *job = qsnap_json_array_object (jobs, i);
 
-      if (g_strcmp0 (qsnap_json_get_string (job, "id"), merge->job) == 0)
+      if (g_strcmp0 (qsnap_json_get_string (job, "id"), id) == 0)
         return json_object_ref (job);
     }
 
   return NULL;
+}
+
+static JsonObject *
+find_job (QsnapMerge *merge, GError **error)
+{
+  return find_job_by_id (merge->qmp, merge->job, error);
+}
+
+gboolean
+qsnap_merge_dismiss (QsnapQmp *qmp, const char *job, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  g_autoptr (JsonObject) found = find_job_by_id (qmp, job, &failure);
+
+  if (failure == NULL &&
+      (found == NULL || g_strcmp0 (qsnap_json_get_string (found, "status"), "concluded") != 0 ||
+       qsnap_qmp_job_command (qmp, "job-dismiss", job, &failure)))
+    return TRUE;
+
+  g_propagate_error (error, g_steal_pointer (&failure));
+
+  return FALSE;
 }
 
 /* --- waiting ------------------------------------------------------------------------------- */
@@ -260,9 +282,11 @@ gboolean
 qsnap_merge_run (QsnapMerge *merge, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  g_autoptr (JsonObject) job = find_job (merge, &failure);
-  gboolean merged = FALSE;
+  g_autoptr (JsonObject) job = NULL;
+  gboolean merged;
 
+  if (qsnap_merge_dismiss (merge->qmp, merge->job, &failure))
+    job = find_job (merge, &failure);
   if (job == NULL && failure == NULL && start (merge, &failure))
     job = find_job (merge, &failure);
 

@@ -48,4 +48,7 @@ typedef struct
  * known to QEMU: it may be the base in spite of an error. */
 gboolean qsnap_merge_run (QsnapMerge *merge, GError **error);
 
+/* Removes what is left of a job that has ended; there may be none. */
+gboolean qsnap_merge_dismiss (QsnapQmp *qmp, const char *job, GError **error);
+
 G_END_DECLS
