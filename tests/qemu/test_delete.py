@@ -2,6 +2,7 @@
 """Deleting snapshots: what the guest wrote since is in its first image again, and nothing that is needed goes."""
 
 import copy
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from runner import test
 
 
 def delete(*arguments):
-    return qsnapcmd.json.loads(qsnapcmd.run('delete', *arguments, '--json'))
+    return json.loads(qsnapcmd.run('delete', *arguments, '--json'))
 
 
 def assert_refused(arguments, *words):
@@ -33,10 +34,6 @@ def assert_refused(arguments, *words):
 
 def overlays_in(run):
     return [name for name in os.listdir(run.folder) if '.qsnap-' in name]
-
-
-def assert_checks_clean(path):
-    harness.qemu_img('check', '-q', path)
 
 
 def boot_again(qemu, paths):
@@ -68,19 +65,10 @@ def delete_newest_first(run):
     assert not overlays_in(run), os.listdir(run.folder)
     qemu.assert_consistent()
     assert_as_it_was(qemu, before)
+
     again = Capturer(run, qemu).capture()
-    delete(again.directory, qemu.qmp_path)
-    qemu.assert_alive()
-
-
-@test(timeout=60)
-def delete_of_a_paused_guest(run):
-    qemu = run.boot()
-    qemu.work_hard(fill_mib=64, dirty='20')
-    captured = Capturer(run, qemu).capture()
-    time.sleep(1)
     qemu.qmp('stop')
-    delete(captured.directory, qemu.qmp_path)
+    delete(again.directory, qemu.qmp_path)
     assert qemu.status() == 'paused' and not overlays_in(run), qemu.status()
     qemu.qmp('cont')
     qemu.assert_alive()
@@ -104,101 +92,86 @@ class RunningDelete:
         return self.process.communicate(timeout=60)
 
 
-def with_much_to_merge(run):
-    """A guest with a snapshot whose overlay takes a while."""
-    qemu = run.boot(run.disks(1, size='256M'))
-    qemu.work_hard(fill_mib=64, dirty='20')
-    captured = Capturer(run, qemu).capture()
-    time.sleep(4)
-    return qemu, captured
-
-
-@test(timeout=60)
-def cancel_of_a_delete(run):
-    """Ctrl-C while it merges: the guest goes on where it was, or it was too late; then all of it."""
-    qemu, captured = with_much_to_merge(run)
-    running = RunningDelete(captured.directory, qemu.qmp_path)
-    running.wait_job(qemu, 'running', 'ready')
-    _, complaint = running.end(signal.SIGINT)
-    qemu.assert_alive()
-    assert not qemu.qmp('query-jobs'), qemu.qmp('query-jobs')
-    print(running.process.returncode, complaint)
-    if running.process.returncode != 0:
-        assert qemu.disk_files() == captured.overlays, qemu.disk_files()
-        delete(captured.directory, qemu.qmp_path)
-    assert qemu.disk_files() == captured.bases
-    assert not os.path.exists(captured.directory) and not overlays_in(run)
+def assert_deleted(run, qemu, captured):
+    assert qemu.disk_files() == captured.bases, qemu.disk_files()
+    assert not os.path.exists(captured.directory) and not overlays_in(run) and not qemu.qmp('query-jobs')
     qemu.assert_alive()
     qemu.assert_consistent()
 
 
-@test(small=2, full=20, timeout=60)
-def crash_of_a_delete(run):
-    """SIGKILL at some moment; delete again."""
-    qemu = run.boot()
+def listed(folder):
+    return json.loads(qsnapcmd.run('list', folder, '--json'))
+
+
+@test(small=1, full=10, timeout=60)
+def delete_interrupted(run):
+    """Ctrl-C, and SIGKILL at two moments; each time the guest goes on, and deleting again does the rest."""
+    qemu = run.boot(run.disks(1, size='256M'))
     qemu.work_hard(fill_mib=64, dirty='20')
-    capturer = Capturer(run, qemu)
-    for number in range(run.count):
-        captured = capturer.capture()
+    cases = [(signal.SIGINT, ('running', 'ready')), (signal.SIGKILL, ('running', 'ready')),
+             (signal.SIGKILL, ('pending', 'concluded'))]
+    for number, statuses in cases * run.count:
+        captured = Capturer(run, qemu).capture()
         time.sleep(1)
         running = RunningDelete(captured.directory, qemu.qmp_path)
-        running.wait_job(qemu, *[('running', 'ready'), ('pending', 'concluded')][number % 2])
-        running.end(signal.SIGKILL)
-        print([job['status'] for job in qemu.qmp('query-jobs')])
+        running.wait_job(qemu, *statuses)
+        _, complaint = running.end(number)
+        jobs = [job['status'] for job in qemu.qmp('query-jobs')]
+        print(number, running.process.returncode, jobs, complaint)
+        if number == signal.SIGINT:
+            assert not jobs, jobs
+        if jobs != ['pending']:
+            qemu.assert_alive()
         if os.path.exists(captured.directory):
-            assert not qsnapcmd.json.loads(qsnapcmd.run('list', run.folder, '--json')), 'half a snapshot is listed'
+            assert number == signal.SIGKILL or qemu.disk_files() == captured.overlays, qemu.disk_files()
+            whole = os.path.exists(os.path.join(captured.directory, 'snapshot.json'))
+            assert len(listed(run.folder)) == whole, 'half a snapshot is listed'
             delete(captured.directory, qemu.qmp_path)
-        assert qemu.disk_files() == captured.bases, qemu.disk_files()
-        assert not os.path.exists(captured.directory) and not overlays_in(run) and not qemu.qmp('query-jobs')
-        qemu.assert_alive()
-        qemu.assert_consistent()
-        capturer = Capturer(run, qemu)
-
-
-@test(timeout=60)
-def crash_of_a_delete_and_of_qemu(run):
-    """Whatever was merged by then, no image is older than the guest's disk."""
-    qemu, captured = with_much_to_merge(run)
-    running = RunningDelete(captured.directory, qemu.qmp_path)
-    running.wait_job(qemu, 'ready', 'pending', 'concluded')
-    running.end(signal.SIGKILL)
-    qemu.kill()
-    if os.path.exists(captured.directory):
-        delete(captured.directory)
-    assert not os.path.exists(captured.directory) and not overlays_in(run)
-    again = boot_again(qemu, captured.bases)
-    again.assert_consistent()
-    again.assert_alive()
+        assert_deleted(run, qemu, captured)
+        qemu.hardware.disks[0].path = captured.bases[0]
 
 
 # The guest does not run
 
-@test(timeout=90)
+@test(timeout=60)
 def delete_offline(run):
-    """One after the other, killed once in between; the first image has all."""
+    """QEMU is killed in the middle of a deletion that is killed, too; then one after the other, the first killed once more.
+    The first image has all."""
     qemu = run.boot(run.disks(2, 'qcow2', size='256M'))
     qemu.work_hard(fill_mib=64, dirty='20')
     capturer = Capturer(run, qemu)
     captured = [capturer.capture(), capturer.capture()]
-    time.sleep(2)
-    qemu.qmp('stop')
-    qemu.kill()
-    assert_refused([captured[0].directory], os.path.basename(captured[1].directory), 'stands on')
-    running = RunningDelete(captured[1].directory)
-    time.sleep(0.1)
+    time.sleep(1)
+    running = RunningDelete(captured[1].directory, qemu.qmp_path)
+    running.wait_job(qemu, 'ready', 'pending', 'concluded')
     running.end(signal.SIGKILL)
+    print([job['status'] for job in qemu.qmp('query-jobs')])
+    qemu.kill()
+    if os.path.exists(captured[1].directory):
+        assert_refused([captured[0].directory], os.path.basename(captured[1].directory), 'stands on')
+        running = RunningDelete(captured[1].directory)
+        time.sleep(0.1)
+        running.end(signal.SIGKILL)
     for one in reversed(captured):
         if os.path.exists(one.directory):
             delete(one.directory)
         for path in one.bases:
-            assert_checks_clean(path)
+            harness.qemu_img('check', '-q', path)
     assert not overlays_in(run), os.listdir(run.folder)
     again = boot_again(qemu, captured[0].bases)
     again.assert_consistent()
     again.assert_alive()
 
 
-@test(timeout=90)
+def is_saving(directory):
+    try:
+        with open(os.path.join(directory, 'journal.json'), encoding='utf-8') as file:
+            return json.load(file)['step'] == 'saving'
+    except FileNotFoundError:
+        return False
+
+
+@test(timeout=60)
 def delete_is_refused(run):
     """Each reason by name, and nothing changed."""
     qemu = run.boot()
@@ -221,15 +194,12 @@ def delete_is_refused(run):
 
     directory = run.file('under-way')
     saving = qsnapcmd.RunningSnapshot(qemu.qmp_path, directory)
-    qemu.wait_memory_is_being_saved()
+    wait_until(lambda: is_saving(directory) or not saving.is_running(), 30, 'memory to be saved')
     assert_refused([captured.directory], 'a capture into', 'is open in a QEMU')
     assert_refused([directory], 'snapshot.json')
-    saving.interrupt()
-    try:
-        saving.finish()
-        delete(directory, qemu.qmp_path)
-    except qsnapcmd.QsnapError:
-        pass
+    saving.finish()
+    assert_refused([captured.directory, qemu.qmp_path], os.path.basename(directory), 'stands on')
+    delete(directory, qemu.qmp_path)
 
     assert_as_it_was(qemu, before)
     assert reverts.fingerprint(captured) == trace
