@@ -171,6 +171,8 @@ parse_command (QsnapRestore *restore, GError **error)
     restore->working_directory = keep (restore, g_get_current_dir ());
   else
     restore->working_directory = qsnap_json_get_string (qemu, "directory");
+  if (restore->given_command == NULL && restore->given_program == NULL)
+    restore->module_dir = qsnap_json_get_string (qemu, "module-directory");
 
   return TRUE;
 }
