@@ -4,13 +4,17 @@
 import contextlib
 import os
 import pwd
+import random
+import shutil
 import socket
+import time
 
 import manifests
 import qsnapcmd
 from captures import Capturer
-from reverts import assert_nothing_left, assert_reverts_to, environment, traces
+from reverts import assert_nothing_left, assert_reverts_to, traces
 from runner import test
+from running import wait_until
 from test_bad_input import error_of, skip_unless_root
 
 LARGEST_LENGTH = 0x7ffffffffffff000
@@ -34,7 +38,7 @@ class Refusals:
         with wrong or contextlib.nullcontext():
             names, before = sorted(os.listdir(self.run.folder)), traces(self.captured)
             for command in (('revert', self.directory), ('clone', self.directory, '-n', '2')):
-                text = error_of(*command, *options, *separated, env={**os.environ, **environment(self.run.version)})
+                text = error_of(*command, *options, *separated)
                 assert all(word in text for word in words), (words, text)
                 assert_nothing_left(self.run, self.qemu, names)
                 assert traces(self.captured) == before
@@ -148,6 +152,34 @@ def revert_with_other_hardware(run):
 def without_disks(line):
     first = next(index for index, word in enumerate(line) if word.startswith('if=virtio'))
     return line[:first - 1] + line[first + 1:]
+
+
+@test(small=3, full=25, timeout=90)
+def interrupt_while_reverting(run):
+    """Ctrl-C at any time: the guest is back, or nothing of it is there."""
+    snapshot = Refusals(run)
+    names, before = sorted(os.listdir(run.folder)), traces(snapshot.captured)
+    interrupted = 0
+    for number in range(4 * run.count):
+        directory = run.file('revert')
+        running = qsnapcmd.Running('revert', snapshot.directory, '--method', 'load', '--directory', directory)
+        reached = os.path.join(directory, ('qemu.log', 'qsnap.sock')[number % 2])
+        wait_until(lambda: os.path.exists(reached) or not running.is_running(), 30, 'QEMU to be started', interval=0.001)
+        time.sleep(random.random() / 10)
+        running.interrupt()
+        try:
+            answer = running.finish()
+            qsnapcmd.quit_qemu(answer['address'])
+            shutil.rmtree(directory)
+        except qsnapcmd.QsnapError as error:
+            assert error.status == 1 and error.text, error
+            interrupted += 1
+        assert_nothing_left(run, snapshot.qemu, names)
+        if interrupted >= run.count:
+            break
+    assert interrupted > 0, 'none of the interrupts came early enough'
+    assert traces(snapshot.captured) == before
+    snapshot.assert_still_sound()
 
 
 @test(versions=('7.2',))
