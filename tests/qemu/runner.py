@@ -3,7 +3,9 @@
 
 import argparse
 import dataclasses
+import faulthandler
 import fnmatch
+import glob
 import os
 import select
 import signal
@@ -18,6 +20,7 @@ import qsnapcmd
 
 PASSED, FAILED, SKIPPED = 'ok', 'FAIL', 'SKIP'
 SKIP_STATUS = 77
+TELL_SIGNAL = signal.SIGUSR1  # asks a test where it is
 
 _tests = []
 
@@ -92,6 +95,7 @@ def reason_to_skip(one):
 
 def run_in_this_process(one, full, folder):
     tempfile.tempdir = folder
+    faulthandler.register(TELL_SIGNAL)
     status = 1
     try:
         one.function(Run(one.version, one.count(full)))
@@ -116,11 +120,23 @@ def wait_for(pid, seconds):
     try:
         ended = select.select([pidfd], [], [], seconds)[0]
         if not ended:
+            os.kill(pid, TELL_SIGNAL)
+            time.sleep(0.5)
             os.kill(pid, signal.SIGKILL)  # what it started dies with it
         status = os.waitpid(pid, 0)[1]
     finally:
         os.close(pidfd)
     return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def tails(folder):
+    """What the guests and their QEMUs said last, for a test that hung."""
+    for path in sorted(glob.glob(os.path.join(folder, '**', '*.log'), recursive=True)):
+        with open(path, errors='replace') as file:
+            lines = file.read().splitlines()[-8:]
+        if lines:
+            yield f'{os.path.relpath(path, folder)}:'
+            yield from ('  ' + line for line in lines)
 
 
 def run_test(one, full):
@@ -142,6 +158,7 @@ def run_test(one, full):
         status = wait_for(pid, limit)
         log.seek(0)
         text = log.read().strip()
+        hung = list(tails(folder)) if status is None else []
     processes.remove_folder(folder)
 
     if status == 0:
@@ -149,6 +166,7 @@ def run_test(one, full):
     if status == SKIP_STATUS:
         return SKIPPED, text.splitlines()[-1] if text else 'no reason given'
     if status is None:
+        text = '\n'.join([text, *hung])
         text += f'\nkilled after {limit:.0f} s'
     return FAILED, text
 
