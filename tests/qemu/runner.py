@@ -2,6 +2,7 @@
 """A tiny test runner: one process a test, so that a test which hangs is killed with all it started."""
 
 import argparse
+import concurrent.futures
 import dataclasses
 import faulthandler
 import fnmatch
@@ -31,8 +32,9 @@ class Test:
     version: str      # of QEMU; None: the test needs none
     small: int
     full: int
-    timeout: float    # seconds for the small count
+    timeout: float    # seconds for the small count, alone on the machine
     needs_qsnap: bool
+    alone: bool       # compares times, or needs the whole machine
 
     @property
     def name(self):
@@ -41,8 +43,8 @@ class Test:
     def count(self, full):
         return self.full if full else self.small
 
-    def time_limit(self, full):
-        return self.timeout * max(1, self.count(full) / self.small)
+    def time_limit(self, full, jobs):
+        return self.timeout * jobs * max(1, self.count(full) / self.small)
 
 
 class Run:
@@ -71,11 +73,11 @@ class Run:
         raise harness.Skip(reason)
 
 
-def test(versions=harness.VERSIONS, small=1, full=None, timeout=60, needs_qsnap=True):
+def test(versions=harness.VERSIONS, small=1, full=None, timeout=60, needs_qsnap=True, alone=False):
     """Registers a test: once for each QEMU version, or once without any."""
     def register(function):
         for version in versions or (None,):
-            _tests.append(Test(function, version, small, full or small, timeout, needs_qsnap))
+            _tests.append(Test(function, version, small, full or small, timeout, needs_qsnap, alone))
         return function
     return register
 
@@ -139,13 +141,13 @@ def tails(folder):
             yield from ('  ' + line for line in lines)
 
 
-def run_test(one, full):
+def run_test(one, full, jobs):
     """(verdict, what to tell)"""
     reason = reason_to_skip(one)
     if reason:
         return SKIPPED, reason
 
-    limit = one.time_limit(full)
+    limit = one.time_limit(full, jobs)
     folder = processes.temporary_folder()
     with tempfile.TemporaryFile('w+', errors='replace') as log:
         sys.stdout.flush()
@@ -178,10 +180,27 @@ def selected(pattern, version):
 
 
 def report(one, verdict, text, seconds):
+    """In one write, so that two tests do not mix."""
     reason = f' {text}' if verdict == SKIPPED else ''
-    print(f'{verdict}{reason} - {one.name} {seconds:.1f}s', flush=True)
+    lines = [f'{verdict}{reason} - {one.name} {seconds:.1f}s']
     if verdict == FAILED:
-        print('\n'.join('    ' + line for line in text.splitlines()[-40:]), flush=True)
+        lines += ['    ' + line for line in text.splitlines()[-40:]]
+    print('\n'.join(lines) + '\n', end='', flush=True)
+
+
+def run_and_report(one, full, jobs):
+    start = time.monotonic()
+    verdict, text = run_test(one, full, jobs)
+    report(one, verdict, text, time.monotonic() - start)
+    return verdict
+
+
+def run_all(tests, full, jobs):
+    """The verdicts. Tests that do not have to be alone run beside each other: much of a guest's boot is waiting."""
+    together = [one for one in tests if not one.alone]
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        verdicts = list(pool.map(lambda one: run_and_report(one, full, jobs), together))
+    return verdicts + [run_and_report(one, full, 1) for one in tests if one.alone]
 
 
 def main():
@@ -189,6 +208,7 @@ def main():
     parser.add_argument('--full', action='store_true', help='the full counts')
     parser.add_argument('-k', metavar='PATTERN', help='only tests whose name has this in it, or matches it')
     parser.add_argument('--qemu', choices=harness.VERSIONS)
+    parser.add_argument('--jobs', metavar='N', type=int, default=2, help='tests at the same time (2)')
     parser.add_argument('--list', action='store_true')
     options = parser.parse_args()
 
@@ -198,11 +218,7 @@ def main():
             print(f'{one.name}  small {one.small}, full {one.full}, {one.timeout} s')
         return 0
 
-    counts = {PASSED: 0, FAILED: 0, SKIPPED: 0}
-    for one in tests:
-        start = time.monotonic()
-        verdict, text = run_test(one, options.full)
-        report(one, verdict, text, time.monotonic() - start)
-        counts[verdict] += 1
-    print(f'{counts[PASSED]} passed, {counts[FAILED]} failed, {counts[SKIPPED]} skipped')
-    return 1 if counts[FAILED] else 0
+    verdicts = run_all(tests, options.full, options.jobs)
+    print(', '.join(f'{verdicts.count(verdict)} {word}'
+                    for verdict, word in ((PASSED, 'passed'), (FAILED, 'failed'), (SKIPPED, 'skipped'))))
+    return 1 if FAILED in verdicts else 0
