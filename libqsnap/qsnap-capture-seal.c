@@ -197,13 +197,16 @@ qemu_to_json (QsnapGuest *guest)
   JsonArray *command_line = NULL;
   g_autofree char *directory =
       process->directory != NULL ? g_utf8_make_valid (process->directory, -1) : NULL;
+  g_autofree char *module_dir =
+      process->module_dir != NULL ? g_utf8_make_valid (process->module_dir, -1) : NULL;
 
   if (process->command_line != NULL)
     command_line = strings_to_json ((const char *const *)process->command_line);
 
   return qsnap_json_object_new ("version", 's', guest->version, "machine", 's', guest->machine,
                                 "command-line", 'a', command_line, "directory", 's', directory,
-                                "program", 'o', program_to_json (process), NULL);
+                                "program", 'o', program_to_json (process), "module-directory", 's',
+                                module_dir, NULL);
 }
 
 static void

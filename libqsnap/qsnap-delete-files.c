@@ -96,39 +96,26 @@ take_journal (QsnapDelete *deletion, JsonObject *journal, GError **error)
   return TRUE;
 }
 
-static char *
-read_text (int fd, gsize length, GError **error)
-{
-  g_autofree char *text = g_malloc (length);
-
-  return qsnap_io_pread (fd, text, length, 0, JOURNAL, error) ? g_steal_pointer (&text) : NULL;
-}
-
 gboolean
 qsnap_delete_read_journal (QsnapDelete *deletion, GError **error)
 {
+  g_autoptr (GError) failure = NULL;
   g_autoptr (JsonNode) node = NULL;
-  g_autofree char *text = NULL;
-  struct stat found;
-  int fd;
+  gsize length;
+  g_autofree char *text =
+      qsnap_io_read_whole (deletion->dir_fd, JOURNAL, MAX_JOURNAL, &length, &failure);
 
-  if (fstatat (deletion->dir_fd, JOURNAL, &found, AT_SYMLINK_NOFOLLOW) != 0)
-    return errno == ENOENT || qsnap_io_fail (error, errno, JOURNAL);
-  if (found.st_size <= 0 || found.st_size > MAX_JOURNAL)
-    return corrupt (error);
+  if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
+    return TRUE;
 
-  fd = qsnap_io_open (deletion->dir_fd, JOURNAL, (guint64)found.st_size, error);
-  if (fd < 0)
-    return FALSE;
+  if (text != NULL)
+    node = qsnap_json_parse_object (text, length, &failure);
+  if (node != NULL)
+    return take_journal (deletion, json_node_get_object (node), error);
 
-  text = read_text (fd, (gsize)found.st_size, error);
-  close (fd);
-  if (text == NULL)
-    return FALSE;
+  g_propagate_error (error, g_steal_pointer (&failure));
 
-  node = qsnap_json_parse_object (text, (gsize)found.st_size, error);
-
-  return node != NULL && take_journal (deletion, json_node_get_object (node), error);
+  return FALSE;
 }
 
 /* --- the mark ------------------------------------------------------------------------------ */

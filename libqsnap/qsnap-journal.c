@@ -5,9 +5,7 @@
 #include "qsnap-journal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory/qsnap-io.h"
@@ -176,42 +174,12 @@ check_journal (JsonObject *journal, GError **error)
          check_overlays (qsnap_json_get_array (journal, "overlays"), error);
 }
 
-static char *
-read_text (int dir_fd, gsize *length, GError **error)
-{
-  struct stat found;
-  g_autofree char *text = NULL;
-  int fd;
-  gboolean read;
-
-  if (fstatat (dir_fd, QSNAP_JOURNAL_FILE, &found, AT_SYMLINK_NOFOLLOW) != 0)
-    {
-      qsnap_io_fail (error, errno, QSNAP_JOURNAL_FILE);
-      return NULL;
-    }
-  if (found.st_size <= 0 || found.st_size > MAX_SIZE)
-    {
-      corrupt (error, "it has %" G_GINT64_FORMAT " bytes", (gint64)found.st_size);
-      return NULL;
-    }
-
-  fd = qsnap_io_open (dir_fd, QSNAP_JOURNAL_FILE, (guint64)found.st_size, error);
-  if (fd < 0)
-    return NULL;
-
-  *length = (gsize)found.st_size;
-  text = g_malloc (*length);
-  read = qsnap_io_pread (fd, text, *length, 0, QSNAP_JOURNAL_FILE, error);
-  close (fd);
-
-  return read ? g_steal_pointer (&text) : NULL;
-}
-
 gboolean
 qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error)
 {
   gsize length;
-  g_autofree char *text = read_text (dir_fd, &length, error);
+  g_autofree char *text =
+      qsnap_io_read_whole (dir_fd, QSNAP_JOURNAL_FILE, MAX_SIZE, &length, error);
   g_autoptr (JsonNode) node = NULL;
   g_autoptr (GError) failure = NULL;
 

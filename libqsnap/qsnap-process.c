@@ -46,12 +46,14 @@ forget (QsnapProcess *process)
   g_clear_pointer (&process->directory, g_free);
   g_clear_pointer (&process->command_line, g_strfreev);
   g_clear_pointer (&process->program, g_free);
+  g_clear_pointer (&process->module_dir, g_free);
 }
 
+/* The strings of a file of /proc that ends each with a NUL. */
 static GStrv
-read_command_line (QsnapProcess *process)
+read_strings (QsnapProcess *process, const char *name)
 {
-  g_autofree char *path = proc_path (process, "cmdline");
+  g_autofree char *path = proc_path (process, name);
   g_autofree char *text = NULL;
   g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
   gsize length;
@@ -63,6 +65,15 @@ read_command_line (QsnapProcess *process)
     g_strv_builder_add (builder, text + start);
 
   return g_strv_builder_end (builder);
+}
+
+static char *
+read_module_dir (QsnapProcess *process)
+{
+  g_auto (GStrv) environment = read_strings (process, "environ");
+
+  return environment != NULL ? g_strdup (g_environ_getenv (environment, QSNAP_PROCESS_MODULE_DIR))
+                             : NULL;
 }
 
 QsnapProcess *
@@ -89,7 +100,8 @@ qsnap_process_new_for_stream (GIOStream *stream)
 
   directory_link = proc_path (process, "cwd");
   process->directory = g_file_read_link (directory_link, NULL);
-  process->command_line = read_command_line (process);
+  process->command_line = read_strings (process, "cmdline");
+  process->module_dir = read_module_dir (process);
   process->program = proc_path (process, "exe");
 
   return process;

@@ -11,6 +11,9 @@ G_BEGIN_DECLS
  * is needed: a QEMU of another user, or in another container, cannot be looked at, and the
  * functions then say so by their "unknown" value. */
 
+/* The variable that tells a QEMU which is not installed where its modules are. */
+#define QSNAP_PROCESS_MODULE_DIR "QEMU_MODULE_DIR"
+
 typedef struct
 {
   /* 0: unknown, all else below is unset then. */
@@ -22,6 +25,8 @@ typedef struct
   /* Where the program is, through /proc, so that it is found even if it was replaced. A QEMU that
    * runs through a dynamic loader has the loader's. */
   char *program;
+  /* Of its environment, which may hold secrets, only where its modules are. NULL: not set. */
+  char *module_dir;
 } QsnapProcess;
 
 /* The process that listens at the peer's end of @stream; whether that is QEMU has to be proven by

@@ -227,6 +227,8 @@ start_probe (QsnapRestore *restore, int log_fd, GError **error)
   g_subprocess_launcher_take_stderr_fd (launcher, log_fd);
   if (restore->working_directory != NULL)
     g_subprocess_launcher_set_cwd (launcher, restore->working_directory);
+  if (restore->module_dir != NULL)
+    g_subprocess_launcher_setenv (launcher, QSNAP_PROCESS_MODULE_DIR, restore->module_dir, TRUE);
   g_ptr_array_extend (arguments, restore->command->program, NULL, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (options); i++)
     g_ptr_array_add (arguments, (gpointer)options[i]);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "memory/qsnap-io.h"
+#include "qsnap-process.h"
 
 #define BLIND_POLL_US (10 * 1000)
 
@@ -65,7 +66,11 @@ clear_qemu (gpointer data)
 }
 
 QsnapQemu *
-qsnap_qemu_start (const char *const *arguments, const char *directory, int log_fd, GError **error)
+qsnap_qemu_start (const char *const *arguments,
+                  const char *directory,
+                  const char *module_dir,
+                  int log_fd,
+                  GError **error)
 {
   g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
   g_autoptr (GSubprocess) process = NULL;
@@ -75,6 +80,8 @@ qsnap_qemu_start (const char *const *arguments, const char *directory, int log_f
   g_subprocess_launcher_set_child_setup (launcher, leave_terminal, NULL, NULL);
   if (directory != NULL)
     g_subprocess_launcher_set_cwd (launcher, directory);
+  if (module_dir != NULL)
+    g_subprocess_launcher_setenv (launcher, QSNAP_PROCESS_MODULE_DIR, module_dir, TRUE);
   if (!give_log (launcher, log_fd, error))
     return NULL;
 

@@ -10,9 +10,13 @@ G_BEGIN_DECLS
 typedef struct _QsnapQemu QsnapQemu;
 
 /* Without a shell, with nothing on its standard input, and with what it prints in @log_fd (which
- * stays the caller's). @directory is its working directory; NULL: ours. */
-QsnapQemu *
-qsnap_qemu_start (const char *const *arguments, const char *directory, int log_fd, GError **error);
+ * stays the caller's). @directory is its working directory, @module_dir where its modules are;
+ * NULL: as we have it. */
+QsnapQemu *qsnap_qemu_start (const char *const *arguments,
+                             const char *directory,
+                             const char *module_dir,
+                             int log_fd,
+                             GError **error);
 QsnapQemu *qsnap_qemu_ref (QsnapQemu *qemu);
 /* Leaves the process alone. */
 void qsnap_qemu_unref (QsnapQemu *qemu);

@@ -172,6 +172,8 @@ parse_command (QsnapRestore *restore, GError **error)
     restore->working_directory = keep (restore, g_get_current_dir ());
   else
     restore->working_directory = qsnap_json_get_string (qemu, "directory");
+  if (restore->given_command == NULL && restore->given_program == NULL)
+    restore->module_dir = qsnap_json_get_string (qemu, "module-directory");
 
   return TRUE;
 }
@@ -187,7 +189,7 @@ static gboolean G_GNUC_PRINTF (2, 3) refuse_map (GError **error, const char *for
   reason = g_strdup_vprintf (format, values);
   va_end (values);
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
-               "the guest's memory cannot be mapped: %s; use the method load", reason);
+               "the guest's memory cannot be mapped: %s", reason);
 
   return FALSE;
 }
@@ -298,7 +300,7 @@ plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **e
       return FALSE;
     }
 
-  g_debug ("loading instead: %s", refusal->message);
+  g_ptr_array_add (restore->warnings, g_strdup_printf ("loaded, not mapped: %s", refusal->message));
 
   return plan_load (restore, context, error);
 }

@@ -41,6 +41,8 @@ struct _QsnapRestore
   QsnapCommand *command;
   /* QEMU's working directory; NULL: unknown, ours. */
   const char *working_directory;
+  /* Where the modules of the captured QEMU are; NULL: where ours are, or another QEMU. */
+  const char *module_dir;
   GPtrArray *warnings;
   /* QsnapRevertDisk, with their files and overlays in strings */
   GArray *disks;

@@ -128,7 +128,7 @@ qsnap_restore_start (QsnapRestore *restore, GError **error)
   g_auto (GStrv) arguments = qsnap_command_to_strv (restore->command);
 
   restore->qemu = qsnap_qemu_start ((const char *const *)arguments, restore->working_directory,
-                                    restore->log_fd, error);
+                                    restore->module_dir, restore->log_fd, error);
   if (restore->qemu == NULL)
     {
       g_prefix_error (error, "cannot start QEMU (%s): ", arguments[0]);
