@@ -292,7 +292,7 @@ on_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot, Capture *captu
 static void
 on_stalled (QsnapSession *session, guint milliseconds, Capture *capture)
 {
-  clear_bar (capture);
+  clear_bar ();
   g_printerr ("warning: nothing was written for %.1f seconds\n", milliseconds / 1e3);
 }
 
