@@ -4,10 +4,31 @@
 
 #include "qsnap-qemu-img.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
+
+/* If we die, it must not go on beside the one that is started next. The thread that starts it waits
+ * for it, so it cannot end before. */
+static void
+die_with_us (gpointer data)
+{
+  (void)prctl (PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static GSubprocess *
+start (const char *const *command, GError **error)
+{
+  g_autoptr (GSubprocessLauncher) launcher =
+      g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE);
+
+  g_subprocess_launcher_set_child_setup (launcher, die_with_us, NULL, NULL);
+
+  return g_subprocess_launcher_spawnv (launcher, command, error);
+}
 
 gboolean
 qsnap_qemu_img_run (const char *const *command,
@@ -15,8 +36,7 @@ qsnap_qemu_img_run (const char *const *command,
                     GCancellable *cancellable,
                     GError **error)
 {
-  g_autoptr (GSubprocess) process = g_subprocess_newv (
-      command, G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE, error);
+  g_autoptr (GSubprocess) process = start (command, error);
   g_autofree char *output = NULL;
   g_autofree char *complaint = NULL;
 

@@ -4,6 +4,7 @@
 import copy
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -51,7 +52,7 @@ def delete_newest_first(run):
     """Flat out, until the chain is what it was in the beginning."""
     qemu = run.boot(run.disks(2))
     before = qemu.fingerprint()
-    qemu.work_hard(fill_mib=64, dirty='20')
+    qemu.work_hard(fill_mib=32, dirty='20')
     capturer = Capturer(run, qemu)
     captured = [capturer.capture() for _ in range(run.count)]
     assert_refused([captured[0].directory, qemu.qmp_path], os.path.basename(captured[1].directory), 'stands on')
@@ -107,7 +108,7 @@ def listed(folder):
 def delete_interrupted(run):
     """Ctrl-C, and SIGKILL at two moments; each time the guest goes on, and deleting again does the rest."""
     qemu = run.boot(run.disks(1, size='256M'))
-    qemu.work_hard(fill_mib=64, dirty='20')
+    qemu.work_hard(fill_mib=32, dirty='20')
     cases = [(signal.SIGINT, ('running', 'ready')), (signal.SIGKILL, ('running', 'ready')),
              (signal.SIGKILL, ('pending', 'concluded'))]
     for number, statuses in cases * run.count:
@@ -133,12 +134,19 @@ def delete_interrupted(run):
 
 # The guest does not run
 
+def processes_on(paths):
+    """Of qemu-img, which dies a moment after the one that started it."""
+    done = subprocess.run(['pgrep', '-f', f'qemu-img.*({"|".join(map(re.escape, paths))})'], stdout=subprocess.PIPE,
+                          check=False)
+    return done.stdout
+
+
 @test(timeout=60)
 def delete_offline(run):
     """QEMU is killed in the middle of a deletion that is killed, too; then one after the other, the first killed once more.
     The first image has all."""
     qemu = run.boot(run.disks(2, 'qcow2', size='256M'))
-    qemu.work_hard(fill_mib=64, dirty='20')
+    qemu.work_hard(fill_mib=32, dirty='20')
     capturer = Capturer(run, qemu)
     captured = [capturer.capture(), capturer.capture()]
     time.sleep(1)
@@ -152,6 +160,7 @@ def delete_offline(run):
         running = RunningDelete(captured[1].directory)
         time.sleep(0.1)
         running.end(signal.SIGKILL)
+        wait_until(lambda: not processes_on(captured[1].overlays), 10, 'qemu-img to be gone')
     for one in reversed(captured):
         if os.path.exists(one.directory):
             delete(one.directory)
@@ -175,7 +184,7 @@ def is_saving(directory):
 def delete_is_refused(run):
     """Each reason by name, and nothing changed."""
     qemu = run.boot()
-    qemu.work_hard(fill_mib=64, dirty='20', rate='100')
+    qemu.work_hard(fill_mib=32, dirty='20', rate='100')
     captured = Capturer(run, qemu).capture()
     before, trace = qemu.fingerprint(), reverts.fingerprint(captured)
 
