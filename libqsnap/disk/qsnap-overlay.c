@@ -16,6 +16,7 @@
 /* A guest that writes faster than the merge copies keeps it from ever being ready; it is stopped
  * for the last pass after this time. */
 #define MERGE_PATIENCE_MS (20 * 1000)
+#define COMPLETE_PATIENCE_MS (10 * 1000)
 
 /* --- names --------------------------------------------------------------------------------- */
 
@@ -450,6 +451,8 @@ wait_until_ready (QsnapOverlay *overlay, const char *job, gboolean *stopped, GEr
 
   if (running)
     {
+      if (overlay->about_to_stop != NULL)
+        overlay->about_to_stop (overlay->about_to_stop_data);
       if (!qsnap_qmp_do (overlay->qmp, "stop", NULL, error))
         return FALSE;
       *stopped = TRUE;
@@ -458,27 +461,62 @@ wait_until_ready (QsnapOverlay *overlay, const char *job, gboolean *stopped, GEr
   return qsnap_watch_wait (overlay->watch, merge_ready_or_ended, job, 0, NULL, error);
 }
 
-/* A job that has failed already has ended: job-complete's error says less than the job's own. */
+/* A job that has failed already has ended: job-complete's error says less than the job's own. One
+ * that somebody who died had completed ends by itself. */
 static gboolean
 complete_merge (QsnapOverlay *overlay, const char *job, GError **error)
 {
-  if (qsnap_watch_wait (overlay->watch, merge_ended, job, -1, NULL, NULL))
+  g_autoptr (GError) failure = NULL;
+
+  if (qsnap_watch_wait (overlay->watch, merge_ended, job, -1, NULL, NULL) ||
+      qsnap_qmp_job_command (overlay->qmp, "job-complete", job, &failure) ||
+      qsnap_watch_wait (overlay->watch, merge_ended, job, COMPLETE_PATIENCE_MS, NULL, NULL))
     return TRUE;
 
-  return qsnap_qmp_job_command (overlay->qmp, "job-complete", job, error);
+  g_propagate_error (error, g_steal_pointer (&failure));
+
+  return FALSE;
 }
 
 static gboolean
-run_merge (QsnapOverlay *overlay, const char *job, GError **error)
+start_merge (QsnapOverlay *overlay, const char *job, GError **error)
+{
+  return qsnap_qmp_do (overlay->qmp, "block-commit",
+                       qsnap_json_node_new ("job-id", 's', job, "device", 's',
+                                            overlay->drive->overlay_node, "base-node", 's',
+                                            overlay->drive->node, NULL),
+                       error);
+}
+
+/* One that somebody began who died. Its event may have come before we listened. */
+static gboolean
+find_merge (QsnapOverlay *overlay, const char *job, gboolean *going_on, GError **error)
+{
+  g_autoptr (JsonObject) entry = NULL;
+  const char *status;
+
+  if (!find_job (overlay, job, &entry, error))
+    return FALSE;
+
+  status = qsnap_json_get_string (entry, "status");
+  if (g_strcmp0 (status, "ready") == 0 || g_strcmp0 (status, "standby") == 0)
+    {
+      g_autoptr (JsonNode) data = qsnap_json_node_new ("device", 's', job, NULL);
+
+      qsnap_watch_note_event (overlay->watch, "BLOCK_JOB_READY", data, 0);
+    }
+  *going_on = entry != NULL;
+
+  return TRUE;
+}
+
+static gboolean
+run_merge (QsnapOverlay *overlay, const char *job, gboolean going_on, GError **error)
 {
   gboolean stopped;
   gboolean merged;
 
-  if (!qsnap_qmp_do (overlay->qmp, "block-commit",
-                     qsnap_json_node_new ("job-id", 's', job, "device", 's',
-                                          overlay->drive->overlay_node, "base-node", 's',
-                                          overlay->drive->node, NULL),
-                     error))
+  if (!going_on && !start_merge (overlay, job, error))
     return FALSE;
 
   merged = wait_until_ready (overlay, job, &stopped, error) &&
@@ -497,9 +535,10 @@ qsnap_overlay_merge_back (gpointer data, GError **error)
 {
   QsnapOverlay *overlay = data;
   g_autofree char *job = g_strconcat (overlay->drive->overlay_node, "-merge", NULL);
-  gboolean in_use;
+  gboolean going_on, in_use;
 
-  if (is_in_use (overlay, &in_use, error) && (!in_use || run_merge (overlay, job, error)))
+  if (find_merge (overlay, job, &going_on, error) && is_in_use (overlay, &in_use, error) &&
+      (!(going_on || in_use) || run_merge (overlay, job, going_on, error)))
     return TRUE;
 
   g_prefix_error (error, "drive %s goes on in %s, which could not be merged into %s: ",

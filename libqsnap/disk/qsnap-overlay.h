@@ -17,6 +17,9 @@ typedef struct
   QsnapDrive *drive;
   QsnapQmp *qmp;
   QsnapWatch *watch;
+  /* Called before a guest that writes too fast is stopped for the last pass of a merge. */
+  void (*about_to_stop) (gpointer data);
+  gpointer about_to_stop_data;
 } QsnapOverlay;
 
 /* Chooses names: a file beside the image, or in @directory unless NULL; @id is the capture's. */
