@@ -128,6 +128,12 @@ note_stop_for_merge (gpointer journal)
   qsnap_journal_flag (journal, QSNAP_JOURNAL_STOPPED);
 }
 
+static void
+note_merged (QsnapDrive *drive, gpointer journal)
+{
+  qsnap_journal_note_merged (journal, drive);
+}
+
 void
 qsnap_capture_add_overlay (QsnapCapture *capture, QsnapDrive *drive)
 {
@@ -137,7 +143,8 @@ qsnap_capture_add_overlay (QsnapCapture *capture, QsnapDrive *drive)
   overlay->qmp = capture->qmp;
   overlay->watch = capture->watch;
   overlay->about_to_stop = note_stop_for_merge;
-  overlay->about_to_stop_data = &capture->journal;
+  overlay->note_merged = note_merged;
+  overlay->data = &capture->journal;
   g_ptr_array_add (capture->overlays, overlay);
 }
 

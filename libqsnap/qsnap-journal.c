@@ -104,6 +104,22 @@ qsnap_journal_flag (QsnapJournal *journal, const char *name)
 }
 
 void
+qsnap_journal_note_merged (QsnapJournal *journal, QsnapDrive *drive)
+{
+  JsonArray *overlays = qsnap_json_get_array (journal->json, "overlays");
+
+  for (guint i = 0; i < json_array_get_length (overlays); i++)
+    {
+      JsonObject *overlay = qsnap_json_array_object (overlays, i);
+
+      if (g_strcmp0 (qsnap_json_get_string (overlay, "overlay-node"), drive->overlay_node) == 0)
+        json_object_set_boolean_member (overlay, QSNAP_JOURNAL_MERGED, drive->merged);
+    }
+
+  (void)write_journal (journal, NULL);
+}
+
+void
 qsnap_journal_let_go (QsnapJournal *journal)
 {
   if (journal->json == NULL)

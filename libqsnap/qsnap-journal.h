@@ -12,9 +12,11 @@ G_BEGIN_DECLS
 
 #define QSNAP_JOURNAL_FILE "journal.json"
 
-/* Flags. It is being undone, and must not be sealed any more; the guest was stopped by an undo. */
+/* Flags. It is being undone, and must not be sealed any more; the guest was stopped by an undo. Of
+ * an overlay: the guest writes to its base again. */
 #define QSNAP_JOURNAL_UNDOING "undoing"
 #define QSNAP_JOURNAL_STOPPED "stopped-to-merge"
+#define QSNAP_JOURNAL_MERGED "merged"
 
 typedef struct
 {
@@ -40,6 +42,9 @@ void qsnap_journal_note (QsnapJournal *journal, const char *name, JsonNode *valu
 /* What must be known from now on, in the same step. Where it cannot be written, for want of room,
  * it is not. A journal that was not started is left alone. */
 void qsnap_journal_flag (QsnapJournal *journal, const char *name);
+
+/* The same for @drive->merged. */
+void qsnap_journal_note_merged (QsnapJournal *journal, QsnapDrive *drive);
 
 /* What is left is nobody's any more, though the client lives on. */
 void qsnap_journal_let_go (QsnapJournal *journal);

@@ -35,6 +35,7 @@ restore_drive (QsnapCapture *capture, JsonObject *object, guint index)
   drive->overlay_node = g_strdup (qsnap_json_get_string (object, "overlay-node"));
   drive->overlay_file_node = g_strdup (qsnap_json_get_string (object, "overlay-file-node"));
   drive->overlay_fdset = -1;
+  drive->merged = qsnap_json_get_bool (object, QSNAP_JOURNAL_MERGED, FALSE);
   drive->size = qsnap_json_get_int (disk, "size", 0);
   qsnap_file_identity_from_json (&drive->base, qsnap_json_get_object (disk, "base"));
   g_ptr_array_add (capture->guest->drives, drive);

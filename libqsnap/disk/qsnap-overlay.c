@@ -452,13 +452,20 @@ wait_until_ready (QsnapOverlay *overlay, const char *job, gboolean *stopped, GEr
   if (running)
     {
       if (overlay->about_to_stop != NULL)
-        overlay->about_to_stop (overlay->about_to_stop_data);
+        overlay->about_to_stop (overlay->data);
       if (!qsnap_qmp_do (overlay->qmp, "stop", NULL, error))
         return FALSE;
       *stopped = TRUE;
     }
 
   return qsnap_watch_wait (overlay->watch, merge_ready_or_ended, job, 0, NULL, error);
+}
+
+static gboolean
+merge_pending_or_ended (QsnapWatch *watch, gconstpointer job)
+{
+  return merge_ended (watch, job) ||
+         g_strcmp0 (g_hash_table_lookup (watch->jobs, job), "pending") == 0;
 }
 
 /* A job that has failed already has ended: job-complete's error says less than the job's own. One
@@ -468,14 +475,38 @@ complete_merge (QsnapOverlay *overlay, const char *job, GError **error)
 {
   g_autoptr (GError) failure = NULL;
 
-  if (qsnap_watch_wait (overlay->watch, merge_ended, job, -1, NULL, NULL) ||
-      qsnap_qmp_job_command (overlay->qmp, "job-complete", job, &failure) ||
-      qsnap_watch_wait (overlay->watch, merge_ended, job, COMPLETE_PATIENCE_MS, NULL, NULL))
+  if (qsnap_watch_wait (overlay->watch, merge_pending_or_ended, job, -1, NULL, NULL) ||
+      qsnap_qmp_job_command (overlay->qmp, "job-complete", job, &failure))
+    return qsnap_watch_wait (overlay->watch, merge_pending_or_ended, job, 0, NULL, error);
+  if (qsnap_watch_wait (overlay->watch, merge_pending_or_ended, job, COMPLETE_PATIENCE_MS, NULL,
+                        NULL))
     return TRUE;
 
   g_propagate_error (error, g_steal_pointer (&failure));
 
   return FALSE;
+}
+
+static void
+note_merged (QsnapOverlay *overlay, gboolean merged)
+{
+  overlay->drive->merged = merged;
+  if (overlay->note_merged != NULL)
+    overlay->note_merged (overlay->drive, overlay->data);
+}
+
+/* Base and overlay are the same now, and QEMU holds the guest's requests back until the job is told
+ * to finish. What is written down in this moment is true whoever dies next, QEMU too: before it the
+ * overlay has everything, after it the base. */
+static gboolean
+finalize_merge (QsnapOverlay *overlay, const char *job, GError **error)
+{
+  if (qsnap_watch_wait (overlay->watch, merge_ended, job, -1, NULL, NULL))
+    return TRUE;
+
+  note_merged (overlay, TRUE);
+
+  return qsnap_qmp_job_command (overlay->qmp, "job-finalize", job, error);
 }
 
 static gboolean
@@ -484,7 +515,8 @@ start_merge (QsnapOverlay *overlay, const char *job, GError **error)
   return qsnap_qmp_do (overlay->qmp, "block-commit",
                        qsnap_json_node_new ("job-id", 's', job, "device", 's',
                                             overlay->drive->overlay_node, "base-node", 's',
-                                            overlay->drive->node, NULL),
+                                            overlay->drive->node, "auto-finalize", 'b', FALSE,
+                                            NULL),
                        error);
 }
 
@@ -499,13 +531,15 @@ find_merge (QsnapOverlay *overlay, const char *job, gboolean *going_on, GError *
     return FALSE;
 
   status = qsnap_json_get_string (entry, "status");
-  if (g_strcmp0 (status, "ready") == 0 || g_strcmp0 (status, "standby") == 0)
+  *going_on = status != NULL;
+  if (status != NULL && !g_str_equal (status, "created") && !g_str_equal (status, "running"))
     {
-      g_autoptr (JsonNode) data = qsnap_json_node_new ("device", 's', job, NULL);
+      g_autoptr (JsonNode) ready = qsnap_json_node_new ("device", 's', job, NULL);
+      g_autoptr (JsonNode) now = qsnap_json_node_new ("id", 's', job, "status", 's', status, NULL);
 
-      qsnap_watch_note_event (overlay->watch, "BLOCK_JOB_READY", data, 0);
+      qsnap_watch_note_event (overlay->watch, "BLOCK_JOB_READY", ready, 0);
+      qsnap_watch_note_event (overlay->watch, "JOB_STATUS_CHANGE", now, 0);
     }
-  *going_on = entry != NULL;
 
   return TRUE;
 }
@@ -520,9 +554,11 @@ run_merge (QsnapOverlay *overlay, const char *job, gboolean going_on, GError **e
     return FALSE;
 
   merged = wait_until_ready (overlay, job, &stopped, error) &&
-           complete_merge (overlay, job, error) &&
+           complete_merge (overlay, job, error) && finalize_merge (overlay, job, error) &&
            qsnap_watch_wait (overlay->watch, merge_ended, job, 0, NULL, error) &&
            !merge_failure (overlay->watch, job, error);
+  if (!merged && overlay->drive->merged)
+    note_merged (overlay, FALSE);
 
   if (stopped)
     merged = qsnap_qmp_do (overlay->qmp, "cont", NULL, merged ? error : NULL) && merged;

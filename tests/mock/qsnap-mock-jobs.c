@@ -11,6 +11,7 @@ typedef struct
   const char *status;
   char *error;
   gboolean auto_dismiss;
+  gboolean auto_finalize;
 
   /* create */
   JsonObject *options;
@@ -257,14 +258,27 @@ finish_commit (MockQemu *mock, gpointer data)
     return;
   mark_nodes (mock, job, FALSE);
   if (job->error == NULL)
-    {
-      pivot (mock, job);
-      set_status (mock, job, "waiting");
-      set_status (mock, job, "pending");
-    }
+    pivot (mock, job);
   else
     set_status (mock, job, "aborting");
   end_commit (mock, job, "BLOCK_JOB_COMPLETED");
+}
+
+/* QEMU tells of it whether or not it waits. */
+static void
+settle_commit (MockQemu *mock, gpointer data)
+{
+  Job *job = find_job (mock, data);
+
+  if (job == NULL)
+    return;
+  if (job->error == NULL)
+    {
+      set_status (mock, job, "waiting");
+      set_status (mock, job, "pending");
+    }
+  if (job->auto_finalize || job->error != NULL)
+    finish_commit (mock, data);
 }
 
 static void
@@ -276,7 +290,7 @@ ready_commit (MockQemu *mock, gpointer data)
     return;
   if (!job->active || job->error != NULL)
     {
-      finish_commit (mock, data);
+      settle_commit (mock, data);
       return;
     }
   set_status (mock, job, "ready");
@@ -362,6 +376,7 @@ block_commit (MockQemu *mock, JsonObject *arguments, GError **error)
   job->base = g_strdup (base->name);
   job->active = top == root;
   job->auto_dismiss = mock_arg_bool (arguments, "auto-dismiss", TRUE);
+  job->auto_finalize = mock_arg_bool (arguments, "auto-finalize", TRUE);
   mark_nodes (mock, job, TRUE);
   go_on (mock, job, ready_commit);
   return mock_empty ();
@@ -393,6 +408,20 @@ job_complete (MockQemu *mock, JsonObject *arguments, GError **error)
     return NULL;
   if (!g_str_equal (job->status, "ready"))
     return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'complete'",
+                      job->id, job->status);
+  go_on (mock, job, settle_commit);
+  return mock_empty ();
+}
+
+static JsonNode *
+job_finalize (MockQemu *mock, JsonObject *arguments, GError **error)
+{
+  Job *job = job_argument (mock, arguments, error);
+
+  if (job == NULL)
+    return NULL;
+  if (!g_str_equal (job->status, "pending"))
+    return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'finalize'",
                       job->id, job->status);
   go_on (mock, job, finish_commit);
   return mock_empty ();
@@ -496,15 +525,11 @@ query_block_jobs (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, G_GNUC_UN
 }
 
 const MockCommand mock_jobs_commands[] = {
-  { "blockdev-create", blockdev_create },
-  { "block-commit", block_commit },
-  { "block-job-cancel", job_cancel },
-  { "job-cancel", job_cancel },
-  { "job-complete", job_complete },
-  { "job-dismiss", job_dismiss },
-  { "query-jobs", query_jobs },
-  { "query-block-jobs", query_block_jobs },
-  { NULL, NULL },
+  { "blockdev-create", blockdev_create },   { "block-commit", block_commit },
+  { "block-job-cancel", job_cancel },       { "job-cancel", job_cancel },
+  { "job-complete", job_complete },         { "job-dismiss", job_dismiss },
+  { "job-finalize", job_finalize },         { "query-jobs", query_jobs },
+  { "query-block-jobs", query_block_jobs }, { NULL, NULL },
 };
 
 /* --- what tests see and set --- */

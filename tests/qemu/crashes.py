@@ -10,7 +10,6 @@ import subprocess
 import harness
 import processes
 import qsnapcmd
-from captures import Captured
 from running import wait_until
 
 
@@ -57,12 +56,23 @@ class DoomedSnapshot:
         self.directory = directory
         environment = {**os.environ, 'LD_PRELOAD': stopper(), 'QSNAP_STOP_AT': point} if point else None
         self.process = processes.start([qsnapcmd.command(), 'snapshot', qemu.qmp_path, directory, '--json', *options],
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
                                        start_new_session=True)
         self.saver = None
         if point:
             wait_until(lambda: self._has_stopped(point), 60, f'the capture to reach {point}', interval=0.01)
             self.find_saver()
+
+    def wait_step(self, step):
+        def is_there():
+            if self.process.poll() is not None:
+                raise RuntimeError(f'the capture ended before {step}: {self.process.stderr.read()}')
+            try:
+                with open(os.path.join(self.directory, 'journal.json'), encoding='utf-8') as file:
+                    return json.load(file)['step'] == step
+            except FileNotFoundError:
+                return False
+        wait_until(is_there, 60, f'step {step}', interval=0.01)
 
     def find_saver(self):
         self.saver = saver_of(self.process.pid)
@@ -92,11 +102,13 @@ class DoomedSnapshot:
     def go_on(self):
         os.kill(self.process.pid, signal.SIGCONT)
 
-    def error(self, timeout=qsnapcmd.TIMEOUT):
-        """What it says at its end; it must fail."""
-        stderr = self.process.communicate(timeout=timeout)[1]
-        assert self.process.returncode == 1, (self.process.returncode, stderr)
-        return stderr.strip()
+    def answer(self, timeout=qsnapcmd.TIMEOUT):
+        """The summary of the sealed snapshot; None if it failed, and says why."""
+        stdout, stderr = self.process.communicate(timeout=timeout)
+        if self.process.returncode == 0:
+            return json.loads(stdout)
+        assert self.process.returncode == 1 and '\nqsnap: ' in '\n' + stderr, (self.process.returncode, stderr)
+        return None
 
 
 # Recovery
@@ -122,20 +134,5 @@ def assert_recover_fails(directory, *words, address=None):
     raise AssertionError(f'recover has not failed: {answer}')
 
 
-def journal(directory):
-    with open(os.path.join(directory, 'journal.json'), encoding='utf-8') as file:
-        return json.load(file)
-
-
 def overlays_in(folder):
     return sorted(name for name in os.listdir(folder) if '.qsnap-' in name)
-
-
-def captured_of(capturer, answer, directory):
-    """A sealed snapshot that came by recovery, as captures.py knows them."""
-    assert answer['sealed'], answer
-    return capturer.take_account(answer, directory)
-
-
-__all__ = ['Captured', 'DoomedSnapshot', 'recover', 'start_recover', 'assert_recover_fails', 'journal', 'overlays_in',
-           'captured_of', 'is_stopped', 'saver_of', 'stopper']

@@ -1,88 +1,238 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Everybody dies in turn, in every phase of a capture: nothing is lost, and the guest goes on."""
 
+import itertools
 import os
 import random
+import time
 
 import crashes
 import harness
+import processes
 import qsnapcmd
-from captures import Capturer, assert_as_it_was, assert_is_sealed, assert_no_snapshot, assert_reverts
+from captures import Capturer, assert_as_it_was, assert_is_sealed, assert_reverts
 from crashes import DoomedSnapshot, assert_recover_fails, recover
 from runner import test
 from test_capture import boot_with_slow_save
 
-# A point of the capture, and whether its memory can be completed by a saver that lives on.
 POINTS = {
     'preparing': ['after:journal.json', 'after:add-fd', 'after:add-fd:2', 'after:blockdev-add', 'before:blockdev-create',
                   'after:blockdev-create', 'after:blockdev-add:2', 'after:getfd:2', 'after:getfd:3', 'after:set-action'],
     'pausing': ['after:journal.json:2', 'after:migrate-set-capabilities:2', 'after:stop', 'before:transaction',
                 'after:transaction', 'before:migrate', 'after:migrate', 'before:query-migrate-capabilities:2'],
     'saving': ['before:journal.json:3', 'after:journal.json:3'],
-    'settling': ['before:migrate-set-capabilities:3', 'after:migrate-set-capabilities:3', 'after:set-action:2', 'after:closefd:2'],
+    'settling': ['before:migrate-set-capabilities:3', 'after:migrate-set-capabilities:3', 'after:set-action:2',
+                 'after:closefd:2'],
     'sealing': ['after:journal.json:4', 'before:snapshot.json', 'after:snapshot.json'],
 }
+VICTIMS = (('application',), ('saver',), ('application', 'saver'))
+NOTHING = 'there is nothing to recover'
 
 
-def nothing_is_left(run, qemu, before, files, directory):
-    assert not os.path.exists(directory), os.listdir(directory)
-    assert crashes.overlays_in(run.folder) == files, (files, crashes.overlays_in(run.folder))
-    assert_as_it_was(qemu, before)
-
-
-class Matrix:
-    """One guest, killed captures one after the other; each leaves it as it was, or with one sealed snapshot more."""
+class Victim:
+    """One guest whose captures are killed one after the other; each leaves it as it was, or with one sealed snapshot more."""
 
     def __init__(self, run, qemu):
         self._run = run
-        self._qemu = qemu
-        self._capturer = Capturer(run, qemu)
+        self.qemu = qemu
+        self.capturer = Capturer(run, qemu)
+        self._before = None
 
-    def kill(self, point, victims):
-        before = self._qemu.fingerprint()
-        files = crashes.overlays_in(self._run.folder)
-        doomed = DoomedSnapshot(self._qemu, self._capturer.next_directory(), point)
+    def begin(self, point=None, options=()):
+        self._before = self.qemu.fingerprint(), crashes.overlays_in(self._run.folder)
+        return DoomedSnapshot(self.qemu, self.capturer.next_directory(), point, options)
+
+    def recover(self, doomed):
+        answer = recover(doomed.directory, self.qemu.qmp_path, timeout=90)
+        if not answer['sealed']:
+            self.assert_undone(doomed)
+            return None
+        return self.take_sealed(doomed, answer)
+
+    def assert_undone(self, doomed):
+        fingerprint, files = self._before
+        assert not os.path.exists(doomed.directory), os.listdir(doomed.directory)
+        assert crashes.overlays_in(self._run.folder) == files, (files, crashes.overlays_in(self._run.folder))
+        assert_as_it_was(self.qemu, fingerprint)
+        assert_recover_fails(doomed.directory, NOTHING, address=self.qemu.qmp_path)
+        self.qemu.assert_alive()
+
+    def take_sealed(self, doomed, answer):
+        before, after = self._before[0], self.qemu.fingerprint()
+        for same in ('capabilities', 'parameters', 'jobs', 'status'):
+            assert before[same] == after[same], (same, before[same], after[same])
+        assert after['files'].count('pipe') == before['files'].count('pipe'), after['files']
+        assert not os.path.exists(os.path.join(doomed.directory, 'journal.json'))
+        assert_is_sealed(doomed.directory)
+        assert_recover_fails(doomed.directory, NOTHING, address=self.qemu.qmp_path)
+        self.qemu.assert_alive()
+        return self.capturer.take_account(answer, doomed.directory)
+
+    def end(self, doomed):
+        """Of a capture whose application lives on: sealed, or undone by itself."""
+        answer = doomed.answer()
+        if answer is None:
+            self.assert_undone(doomed)
+            return None
+        return self.take_sealed(doomed, answer)
+
+    def kill(self, doomed, victims):
+        """What came of it; None: it was undone."""
         if 'application' in victims:
             doomed.kill_application()
         if 'saver' in victims:
             doomed.kill_saver()
-        answer = recover(doomed.directory, self._qemu.qmp_path, timeout=60)
-        outcome = self._judge(answer, doomed, before, files)
-        assert_recover_fails(doomed.directory, 'there is nothing to recover', address=self._qemu.qmp_path)
-        self._qemu.assert_alive()
-        return outcome
-
-    def _judge(self, answer, doomed, before, files):
-        if not answer['sealed']:
-            nothing_is_left(self._run, self._qemu, before, files, doomed.directory)
-            return 'undone'
-        captured = crashes.captured_of(self._capturer, answer, doomed.directory)
-        assert_is_sealed(captured.directory)
-        assert not os.path.exists(os.path.join(captured.directory, 'journal.json'))
-        after = self._qemu.fingerprint()
-        for same in ('capabilities', 'parameters', 'jobs', 'status'):
-            assert before[same] == after[same], (same, before[same], after[same])
-        assert '' not in after['files'] and after['files'].count('pipe') == before['files'].count('pipe'), after['files']
-        return 'sealed'
+        if 'application' in victims:
+            return self.recover(doomed)
+        doomed.go_on()
+        return self.end(doomed)
 
 
-def run_matrix(run, victims):
+def chosen(count):
+    """All, or evenly spread ones with victims by turns, others in each run."""
+    everything = [(phase, point, victims) for (phase, points), victims in itertools.product(POINTS.items(), VICTIMS)
+                  for point in points]
+    if count >= len(everything):
+        return everything
+    step = len(everything) // count
+    return [everything[min(index + random.randrange(step), len(everything) - 1)]
+            for index in range(0, len(everything), step)]
+
+
+@test(small=9, full=81, timeout=120)
+def everybody_is_killed_at_every_step(run):
     qemu = run.boot(run.disks(2))
     qemu.work_hard(fill_mib=64)
-    matrix = Matrix(run, qemu)
-    points = [(phase, point) for phase, points in POINTS.items() for point in points]
-    step = len(points) // run.count
-    for phase, point in points[random.randrange(step)::step]:
-        outcome = matrix.kill(point, victims)
-        print(f'{"+".join(victims)} killed, {phase}, {point}, QEMU {run.version}: {outcome}', flush=True)
+    victim = Victim(run, qemu)
+    for phase, point, victims in chosen(run.count):
+        captured = victim.kill(victim.begin(point), victims)
+        outcome = 'sealed' if captured else 'undone'
+        print(f'{"+".join(victims)} | {phase} | {point} | {run.version} | {outcome}', flush=True)
+        if phase in ('settling', 'sealing'):
+            assert captured, (point, victims)
     qemu.assert_consistent()
+    assert_reverts(qemu, victim.capturer.capture())
 
 
-@test(small=9, full=27, timeout=90)
-def application_is_killed_at_every_step(run):
-    run_matrix(run, ['application'])
+# While memory is saved, seconds long
+
+def begin_saving(victim):
+    doomed = victim.begin()
+    doomed.wait_step('saving')
+    assert doomed.find_saver(), 'no saver'
+    return doomed
 
 
-@test(small=9, full=27, timeout=90)
-def application_and_saver_are_killed_at_every_step(run):
-    run_matrix(run, ['application', 'saver'])
+def recover_is_killed_again_and_again(qemu, doomed):
+    """It may come to its end, too."""
+    for _ in range(4):
+        process = crashes.start_recover(doomed.directory, qemu.qmp_path)
+        time.sleep(random.random() * 0.6)
+        processes.kill(process)
+
+
+@test(timeout=120)
+def group_is_killed_while_memory_is_saved(run):
+    """The saver is in a session of its own, finishes the memory, and recovery the snapshot."""
+    victim = Victim(run, boot_with_slow_save(run))
+    doomed = begin_saving(victim)
+    assert_recover_fails(doomed.directory, 'under way', address=victim.qemu.monitor_path)
+    doomed.kill_group()
+    captured = victim.recover(doomed)
+    assert captured, 'undone, though the saver lived'
+    assert_reverts(victim.qemu, captured)
+
+    doomed = begin_saving(victim)
+    doomed.interrupt_group()
+    assert victim.end(doomed) is None, 'sealed in spite of Ctrl-C'
+    victim.qemu.assert_consistent()
+
+
+@test(timeout=120)
+def nobody_is_left_while_memory_is_saved(run):
+    """QEMU keeps the stream; the guest waits at the latest for its first write to what is not saved."""
+    victim = Victim(run, boot_with_slow_save(run))
+    doomed = begin_saving(victim)
+    doomed.kill_application()
+    doomed.kill_saver()
+    time.sleep(2)
+    assert victim.recover(doomed) is None
+
+    doomed = begin_saving(victim)
+    doomed.kill_saver()
+    assert victim.end(doomed) is None, 'sealed without a saver'
+
+    doomed = begin_saving(victim)
+    doomed.kill_saver()
+    doomed.kill_application()
+    recover_is_killed_again_and_again(victim.qemu, doomed)
+    if os.path.exists(doomed.directory):
+        assert victim.recover(doomed) is None
+    victim.assert_undone(doomed)
+    victim.qemu.assert_consistent()
+    assert_reverts(victim.qemu, victim.capturer.capture())
+
+
+# QEMU dies
+
+def assert_images_are_clean(folder):
+    """Leaked clusters are no damage."""
+    for name in os.listdir(folder):
+        if name.endswith('.qcow2'):
+            done = processes.run(['qemu-img', 'check', '-q', os.path.join(folder, name)])
+            assert done.returncode in (0, 3), (name, done.stdout, done.stderr)
+
+
+def boot_again(hardware):
+    qemu = harness.Qemu(hardware).wait_ready()
+    qemu.guest('rate max')
+    qemu.assert_alive()
+    qemu.assert_consistent()
+    return qemu
+
+
+QEMU_DIES = ['saving', 'after:transaction', 'after:blockdev-create', 'before:snapshot.json', 'after:snapshot.json']
+
+
+@test(small=1, full=5, timeout=120)
+def qemu_is_killed(run):
+    """With the application, or seen by it; what the guest wrote is in the images that it had."""
+    for number, point in enumerate(QEMU_DIES[:run.count]):
+        folder = run.file(f'qemu{number}')
+        os.mkdir(folder)
+        disks = [harness.Disk(harness.create_disk(f'{folder}/disk{index}.qcow2', 'qcow2'), 'qcow2') for index in range(2)]
+        qemu = run.boot(disks, memory='large')
+        qemu.work_hard(fill_mib=600 if point == 'saving' else 64)
+        victim = Victim(run, qemu)
+        doomed = begin_saving(victim) if point == 'saving' else victim.begin(point)
+        qemu.kill()
+        if number % 2:
+            doomed.kill_application()
+        else:
+            doomed.go_on()
+            doomed.answer()
+        assert_images_are_clean(folder)
+        outcome = recover_without_qemu(doomed, folder)
+        print(f'QEMU{"+application" if number % 2 else ""} | {point} | {run.version} | {outcome}', flush=True)
+        if outcome == 'undone':
+            boot_again(qemu.hardware).kill()
+
+
+def recover_without_qemu(doomed, folder):
+    if not os.path.exists(doomed.directory):
+        return 'undone by the application'
+    if not os.path.exists(f'{doomed.directory}/journal.json'):
+        assert_recover_fails(doomed.directory, NOTHING)
+        return 'sealed by the application'
+    recover_killed = crashes.start_recover(doomed.directory)
+    time.sleep(random.random() / 5)
+    processes.kill(recover_killed)
+    if os.path.exists(f'{doomed.directory}/journal.json'):
+        answer = recover(doomed.directory)
+        if answer['sealed']:
+            assert_is_sealed(doomed.directory)
+            return 'sealed'
+    assert_images_are_clean(folder)
+    assert_recover_fails(doomed.directory, NOTHING)
+    assert not crashes.overlays_in(folder), os.listdir(folder)
+    return 'undone'
