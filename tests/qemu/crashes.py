@@ -110,6 +110,17 @@ class DoomedSnapshot:
         assert self.process.returncode == 1 and '\nqsnap: ' in '\n' + stderr, (self.process.returncode, stderr)
         return None
 
+    def sealed(self):
+        answer = self.answer()
+        assert answer, 'it has failed'
+        return answer
+
+    def answer_if_any(self):
+        """Of one that was killed: the snapshot, where it had been sealed and tidied up."""
+        if os.path.exists(os.path.join(self.directory, 'snapshot.json')):
+            return qsnapcmd.show(self.directory)
+        return None
+
 
 # Recovery
 

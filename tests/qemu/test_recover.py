@@ -234,5 +234,128 @@ def recover_without_qemu(doomed, folder):
             return 'sealed'
     assert_images_are_clean(folder)
     assert_recover_fails(doomed.directory, NOTHING)
+    if os.path.exists(doomed.directory):
+        assert_is_sealed(doomed.directory)
+        return 'sealed'
     assert not crashes.overlays_in(folder), os.listdir(folder)
     return 'undone'
+
+
+# What the guest does while memory is saved
+
+@test(timeout=120)
+def guest_is_reset_and_panics_while_memory_is_saved(run):
+    """A watchdog's reset is QEMU's own: system_reset is the same, without a driver in the guest. A kernel that panics just
+    spins: no pvpanic."""
+    victim = Victim(run, boot_with_slow_save(run))
+    doomed = begin_saving(victim)
+    victim.qemu.qmp('system_reset')
+    reset = victim.capturer.take_account(doomed.sealed(), doomed.directory)
+    victim.qemu.wait_ready(boots=2)
+    victim.qemu.assert_alive()
+
+    victim.qemu.work_hard(fill_mib=600)
+    doomed = begin_saving(victim)
+    victim.qemu.channel.send('panic')
+    panicked = victim.capturer.take_account(doomed.sealed(), doomed.directory)
+    assert victim.qemu.is_running()
+    for captured in (reset, panicked):
+        assert_is_sealed(captured.directory)
+        assert_reverts(victim.qemu, captured)
+
+
+def boot_with_a_full_overlay(run):
+    """(victim, the capture under way, its overlays' folder): QEMU has stopped the guest, which writes flat out."""
+    folder = run.file('overlays')
+    if not processes.mount_tmpfs(folder, '4M'):
+        run.skip('no tmpfs can be mounted')
+    victim = Victim(run, boot_with_slow_save(run))
+    victim.qemu.guest('write-random 100')
+    doomed = victim.begin(options=['--overlay-directory', folder])
+    victim.qemu.wait_status('io-error')
+    assert doomed.process.poll() is None, 'too late: it is not being saved any more'
+    return victim, doomed, folder
+
+
+@test(timeout=120)
+def overlay_is_full_while_memory_is_saved(run):
+    """The snapshot is whole; the guest waits for room, or goes on where it was."""
+    victim, doomed, folder = boot_with_a_full_overlay(run)
+    captured = victim.capturer.take_account(doomed.sealed(), doomed.directory)
+    assert victim.qemu.status() == 'io-error'
+    assert processes.run(['mount', '-o', 'remount,size=400M', folder]).returncode == 0
+    victim.qemu.qmp('cont')
+    victim.qemu.guest('write-random 0')
+    victim.qemu.assert_alive()
+    victim.qemu.assert_consistent()
+    assert_is_sealed(captured.directory)
+    assert_reverts(victim.qemu, captured)
+
+
+@test(timeout=120)
+def application_is_killed_over_a_full_overlay(run):
+    victim, doomed, folder = boot_with_a_full_overlay(run)
+    doomed.find_saver()
+    doomed.kill_saver()
+    doomed.kill_application()
+    assert not recover(doomed.directory, victim.qemu.qmp_path)['sealed']
+    assert not crashes.overlays_in(folder)
+    victim.qemu.guest('write-random 0')
+    victim.qemu.assert_alive()
+    victim.qemu.assert_consistent()
+
+
+# All of it, at random
+
+def resident_kib(qemu):
+    with open(f'/proc/{qemu.pid}/status', encoding='ascii') as file:
+        return int(next(line.split()[1] for line in file if line.startswith('VmRSS:')))
+
+
+def is_there(doomed):
+    return os.path.exists(os.path.join(doomed.directory, 'journal.json'))
+
+
+def one_at_random(victim):
+    """(who was killed, the snapshot or None)"""
+    doomed = victim.begin()
+    victims = random.choice(((), ('interrupt',), *VICTIMS))
+    time.sleep(random.random() * 2)
+    doomed.find_saver()
+    if 'application' not in victims:
+        if victims == ('saver',):
+            doomed.kill_saver()
+        if victims == ('interrupt',) and doomed.process.poll() is None:
+            doomed.interrupt_group()
+        return victims, victim.end(doomed)
+
+    doomed.kill_application()
+    if 'saver' in victims:
+        doomed.kill_saver()
+    if is_there(doomed):
+        return victims, victim.recover(doomed)
+    answer = doomed.answer_if_any()
+    return victims, victim.take_sealed(doomed, answer) if answer else None
+
+
+@test(small=6, full=200, timeout=150)
+def recover_soak(run):
+    qemu = run.boot(run.disks(2))
+    qemu.work_hard(fill_mib=128)
+    victim = Victim(run, qemu)
+    chain = [len(harness.backing_chain(path)) for path in victim.capturer.disk_files]
+    sealed = 0
+    before = qemu.open_files(), resident_kib(qemu)
+    for number in range(run.count):
+        victims, captured = one_at_random(victim)
+        sealed += captured is not None
+        print(f'{number}: {"+".join(victims) or "nobody"} | {run.version} | {"sealed" if captured else "not"}', flush=True)
+    assert sorted(qemu.disk_files()) == sorted(os.path.realpath(path) for path in victim.capturer.disk_files)
+    assert [len(harness.backing_chain(path)) for path in victim.capturer.disk_files] == [one + sealed for one in chain]
+    after = qemu.open_files(), resident_kib(qemu)
+    others = [[name for name in files if not name.endswith(('.raw', '.qcow2'))] for files in (before[0], after[0])]
+    assert others[0] == others[1], others
+    assert len(after[0]) - len(before[0]) <= sealed * 2 * 4, (len(before[0]), len(after[0]), sealed)
+    print(f'resident: {before[1]} KiB before, {after[1]} after {run.count} captures, {sealed} of them sealed')
+    assert after[1] - before[1] < (64 << 10) + sealed * (4 << 10), (before[1], after[1])
+    qemu.assert_consistent()
