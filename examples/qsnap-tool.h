@@ -21,6 +21,8 @@ typedef struct
   gboolean allow_managed;
   char *name;
   char *overlay_directory;
+  int max_pause_ms;
+  int max_stall_ms;
   /* revert, clone */
   char *method;
   char *directory;

@@ -184,6 +184,8 @@ snapshot_options (Options *options, const char *directory)
 
   qsnap_snapshot_options_set_name (result, options->name);
   qsnap_snapshot_options_set_allow_managed (result, options->allow_managed);
+  qsnap_snapshot_options_set_max_pause_ms (result, (guint)MAX (options->max_pause_ms, 0));
+  qsnap_snapshot_options_set_max_stall_ms (result, (guint)MAX (options->max_stall_ms, 0));
   if (options->overlay_directory != NULL)
     {
       g_autoptr (GFile) overlays = g_file_new_for_commandline_arg (options->overlay_directory);
@@ -281,6 +283,13 @@ on_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot, Capture *captu
               (double)qsnap_snapshot_get_pause_us (snapshot) / 1e3);
 }
 
+static void
+on_stalled (QsnapSession *session, guint milliseconds, Capture *capture)
+{
+  clear_bar (capture);
+  g_printerr ("warning: nothing was written for %.1f seconds\n", milliseconds / 1e3);
+}
+
 static gboolean
 on_interrupt (gpointer data)
 {
@@ -312,6 +321,7 @@ take_snapshot (Capture *capture, const char *directory)
 
   g_signal_connect (capture->session, "notify::phase", G_CALLBACK (on_phase), capture);
   g_signal_connect (capture->session, "notify::bytes-done", G_CALLBACK (on_progress), capture);
+  g_signal_connect (capture->session, "stalled", G_CALLBACK (on_stalled), capture);
   g_signal_connect (capture->session, "point-in-time-reached", G_CALLBACK (on_point_in_time),
                     capture);
   qsnap_session_instant_snapshot_async (capture->session, options, capture->cancellable, on_done,
@@ -591,6 +601,10 @@ main (int argc, char **argv)
       "snapshot: where the guest's new images go (default: beside the old)", "DIR" },
     { "allow-managed", 0, 0, G_OPTION_ARG_NONE, &options.allow_managed,
       "snapshot: also of a guest that libvirt owns", NULL },
+    { "max-pause-ms", 0, 0, G_OPTION_ARG_INT, &options.max_pause_ms,
+      "snapshot: give up if the guest would be stopped for longer", "MS" },
+    { "max-stall-ms", 0, 0, G_OPTION_ARG_INT, &options.max_stall_ms,
+      "snapshot: give up if nothing of the memory is written for longer", "MS" },
     { "method", 'm', 0, G_OPTION_ARG_STRING, &options.method,
       "revert, clone: auto, map (runs at once) or load (reads all memory first)", "METHOD" },
     { "directory", 'd', 0, G_OPTION_ARG_FILENAME, &options.directory,

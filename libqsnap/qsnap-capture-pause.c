@@ -41,17 +41,46 @@ first_page_or_failure (QsnapWatch *watch, gconstpointer data)
          g_strcmp0 (watch->migration_status, "cancelled") == 0;
 }
 
+/* Milliseconds that are left of the pause, at least one; 0: there is no limit. FALSE: none is left.
+ */
+static gboolean
+check_pause (QsnapCapture *capture, gint *left_ms, GError **error)
+{
+  guint max_ms = qsnap_snapshot_options_get_max_pause_ms (capture->options);
+  gint64 left;
+
+  *left_ms = 0;
+  if (max_ms == 0 || !capture->guest->was_running)
+    return TRUE;
+
+  left = max_ms - (g_get_monotonic_time () - capture->stop_sent) / 1000;
+  *left_ms = (gint)MAX (left, 1);
+  if (left > 0)
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
+               "the guest would have been stopped for longer than the limit of %u ms", max_ms);
+
+  return FALSE;
+}
+
 static gboolean
 wait_for_first_page (QsnapCapture *capture, GError **error)
 {
   gint timeout_ms =
       FIRST_PAGE_TIMEOUT_MS + (gint)(capture->guest->ram_size >> 30) * FIRST_PAGE_TIMEOUT_MS_A_GIB;
+  gint left_ms;
   g_autoptr (GError) failure = NULL;
+
+  if (!check_pause (capture, &left_ms, error))
+    return FALSE;
+  if (left_ms > 0)
+    timeout_ms = MIN (timeout_ms, left_ms);
 
   if (!qsnap_watch_wait (capture->watch, first_page_or_failure, NULL, timeout_ms,
                          capture->cancellable, &failure))
     {
-      if (failure == NULL)
+      if (failure == NULL && check_pause (capture, &left_ms, &failure))
         g_set_error (&failure, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
                      "no page of RAM came in %d seconds", timeout_ms / 1000);
       g_propagate_prefixed_error (error, g_steal_pointer (&failure),
@@ -227,6 +256,7 @@ judge_stop (QsnapCapture *capture, GError **error)
 {
   g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
   guint stops, resumes;
+  gint left_ms;
 
   if (status == NULL)
     return FALSE;
@@ -242,7 +272,8 @@ judge_stop (QsnapCapture *capture, GError **error)
   if (capture->moment == 0)
     capture->moment = g_get_real_time ();
 
-  return TRUE;
+  /* While nothing has begun that QEMU has to bring to its end. */
+  return check_pause (capture, &left_ms, error);
 }
 
 static gboolean

@@ -73,14 +73,6 @@ qsnap_capture_remove_directory (QsnapCapture *capture, GError **error)
   return TRUE;
 }
 
-static gboolean
-is_empty (const char *path)
-{
-  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-
-  return dir != NULL && g_dir_read_name (dir) == NULL;
-}
-
 /* Two captures may have found the same directory empty: the lock, which the saver holds too, tells
  * whose it is. */
 static gboolean
@@ -89,7 +81,7 @@ take_directory (QsnapCapture *capture, GError **error)
   g_autofree char *opened = g_strdup_printf ("/proc/self/fd/%d", capture->dir_fd);
   struct stat found;
 
-  if (flock (capture->dir_fd, LOCK_EX | LOCK_NB) != 0 || !is_empty (opened))
+  if (flock (capture->dir_fd, LOCK_EX | LOCK_NB) != 0 || !qsnap_io_dir_is_empty (opened))
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_EXISTS, "another capture writes into %s already",
                    capture->path);

@@ -18,6 +18,8 @@
  * of their own; here is their order, and the one way out. */
 
 #define PROGRESS_MS 100
+/* A target that takes nothing for this long is worth a word. */
+#define STALL_MS 5000
 #define ROLLBACK_TIMEOUT_MS (60 * 1000)
 
 gboolean
@@ -143,6 +145,9 @@ check (QsnapCapture *capture, GError **error)
 typedef struct
 {
   guint64 bytes_done;
+  /* When it last grew, and whether the stall since then has been told. */
+  gint64 grew;
+  gboolean told;
 } Progress;
 
 static gboolean
@@ -158,6 +163,7 @@ static gboolean
 tell_progress (QsnapCapture *capture, Progress *progress)
 {
   QsnapWatch *watch = capture->watch;
+  guint64 before = progress->bytes_done;
   guint64 total;
   gboolean saved;
 
@@ -166,6 +172,11 @@ tell_progress (QsnapCapture *capture, Progress *progress)
   total = watch->bytes_total;
   saved = watch->saver_saved;
   g_mutex_unlock (&watch->lock);
+  if (progress->bytes_done != before)
+    {
+      progress->grew = g_get_monotonic_time ();
+      progress->told = FALSE;
+    }
 
   if (total > 0)
     qsnap_operation_set_progress (capture->operation, progress->bytes_done, total);
@@ -173,10 +184,32 @@ tell_progress (QsnapCapture *capture, Progress *progress)
   return saved;
 }
 
+static gboolean
+check_stall (QsnapCapture *capture, Progress *progress, GError **error)
+{
+  guint max_ms = qsnap_snapshot_options_get_max_stall_ms (capture->options);
+  guint warn_ms = max_ms > 0 ? MIN (STALL_MS, max_ms / 2) : STALL_MS;
+  guint stalled_ms = (guint)((g_get_monotonic_time () - progress->grew) / 1000);
+
+  if (stalled_ms >= warn_ms && !progress->told)
+    {
+      progress->told = TRUE;
+      qsnap_operation_stalled (capture->operation, stalled_ms);
+    }
+  if (max_ms == 0 || stalled_ms < max_ms)
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
+               "saving the memory: nothing was written to %s for %u.%u seconds", capture->path,
+               stalled_ms / 1000, stalled_ms % 1000 / 100);
+
+  return FALSE;
+}
+
 gboolean
 qsnap_capture_save (QsnapCapture *capture, GError **error)
 {
-  Progress progress = { 0 };
+  Progress progress = { .grew = g_get_monotonic_time () };
   gboolean saved = FALSE;
 
   /* For recovery only; the guest already runs. */
@@ -199,6 +232,8 @@ qsnap_capture_save (QsnapCapture *capture, GError **error)
       if (!qsnap_capture_check_stream (capture, error))
         return FALSE;
       saved = tell_progress (capture, &progress);
+      if (!saved && !check_stall (capture, &progress, error))
+        return FALSE;
     }
 
   return qsnap_capture_finish_migration (capture, error);

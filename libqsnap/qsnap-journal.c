@@ -251,44 +251,13 @@ check_journal (JsonObject *journal, GError **error)
                          qsnap_json_get_string (journal, "id"), error);
 }
 
-static char *
-read_text (int dir_fd, gsize *length, uid_t *owner, GError **error)
-{
-  struct stat found;
-  g_autofree char *text = NULL;
-  int fd;
-  gboolean read;
-
-  if (fstatat (dir_fd, QSNAP_JOURNAL_FILE, &found, AT_SYMLINK_NOFOLLOW) != 0)
-    {
-      qsnap_io_fail (error, errno, QSNAP_JOURNAL_FILE);
-      return NULL;
-    }
-  if (found.st_size <= 0 || found.st_size > MAX_SIZE)
-    {
-      corrupt (error, "it has %" G_GINT64_FORMAT " bytes", (gint64)found.st_size);
-      return NULL;
-    }
-
-  fd = qsnap_io_open (dir_fd, QSNAP_JOURNAL_FILE, (guint64)found.st_size, error);
-  if (fd < 0)
-    return NULL;
-
-  *length = (gsize)found.st_size;
-  *owner = found.st_uid;
-  text = g_malloc0 (*length + 1);
-  read = qsnap_io_pread (fd, text, *length, 0, QSNAP_JOURNAL_FILE, error);
-  close (fd);
-
-  return read ? g_steal_pointer (&text) : NULL;
-}
-
 gboolean
 qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error)
 {
   gsize length;
-  uid_t owner = 0;
-  g_autofree char *text = read_text (dir_fd, &length, &owner, error);
+  struct stat found = { 0 };
+  g_autofree char *text =
+      qsnap_io_read_whole (dir_fd, QSNAP_JOURNAL_FILE, MAX_SIZE, &length, error);
   g_autoptr (JsonNode) node = NULL;
   g_autoptr (JsonNode) copy = NULL;
   g_autoptr (GError) failure = NULL;
@@ -303,7 +272,8 @@ qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error)
     return FALSE;
 
   journal->dir_fd = dir_fd;
-  journal->owner = owner;
+  (void)fstatat (dir_fd, QSNAP_JOURNAL_FILE, &found, AT_SYMLINK_NOFOLLOW);
+  journal->owner = found.st_uid;
   /* A copy: the parser's own cannot be changed. */
   copy = json_from_string (text, NULL);
   journal->json = json_node_dup_object (copy);

@@ -305,38 +305,16 @@ qsnap_manifest_parse (const char *text, gsize length, GError **error)
 static char *
 read_text (int dir_fd, gsize *length, GError **error)
 {
-  struct stat found;
-  g_autofree char *text = NULL;
-  int fd;
-  gboolean read;
+  g_autoptr (GError) failure = NULL;
+  char *text = qsnap_io_read_whole (dir_fd, QSNAP_MANIFEST_FILE, MAX_SIZE, length, &failure);
 
-  /* No FIFO may keep us: what is no regular file is refused by qsnap_io_open(). */
-  if (fstatat (dir_fd, QSNAP_MANIFEST_FILE, &found, AT_SYMLINK_NOFOLLOW) != 0)
-    {
-      if (errno == ENOENT)
-        g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                             "there is no snapshot: no " QSNAP_MANIFEST_FILE);
-      else
-        qsnap_io_fail (error, errno, "%s", QSNAP_MANIFEST_FILE);
-      return NULL;
-    }
+  if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
+    g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                         "there is no snapshot: no " QSNAP_MANIFEST_FILE);
+  else if (failure != NULL)
+    g_propagate_error (error, g_steal_pointer (&failure));
 
-  if (found.st_size <= 0 || found.st_size > MAX_SIZE)
-    {
-      corrupt (error, "it has %" G_GINT64_FORMAT " bytes", (gint64)found.st_size);
-      return NULL;
-    }
-
-  fd = qsnap_io_open (dir_fd, QSNAP_MANIFEST_FILE, (guint64)found.st_size, error);
-  if (fd < 0)
-    return NULL;
-
-  *length = (gsize)found.st_size;
-  text = g_malloc (*length);
-  read = qsnap_io_pread (fd, text, *length, 0, QSNAP_MANIFEST_FILE, error);
-  close (fd);
-
-  return read ? g_steal_pointer (&text) : NULL;
+  return text;
 }
 
 JsonObject *

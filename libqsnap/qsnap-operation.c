@@ -24,6 +24,7 @@ struct _QsnapOperation
   gpointer result;
   GError *error;
   gint64 last_progress;
+  gint stalled_ms;
 };
 
 typedef struct
@@ -121,6 +122,12 @@ tell_memory_complete (QsnapOperation *operation, QsnapSnapshot *snapshot)
   qsnap_session_emit_memory_complete (operation->session, snapshot);
 }
 
+static void
+tell_stalled (QsnapOperation *operation, QsnapSnapshot *snapshot)
+{
+  qsnap_session_emit_stalled (operation->session, (guint)g_atomic_int_get (&operation->stalled_ms));
+}
+
 QsnapSession *
 qsnap_operation_get_session (QsnapOperation *operation)
 {
@@ -151,6 +158,13 @@ void
 qsnap_operation_point_in_time (QsnapOperation *operation, QsnapSnapshot *snapshot)
 {
   tell (operation, tell_point_in_time, snapshot);
+}
+
+void
+qsnap_operation_stalled (QsnapOperation *operation, guint milliseconds)
+{
+  g_atomic_int_set (&operation->stalled_ms, (gint)milliseconds);
+  tell (operation, tell_stalled, NULL);
 }
 
 void

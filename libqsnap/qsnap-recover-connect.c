@@ -16,6 +16,7 @@
 #define POLL_US (50 * 1000)
 /* A saver that is only about to end needs no help. */
 #define SAVER_PATIENCE_US (500 * 1000)
+#define PEEKS 3
 #define RETRY_US (5 * G_USEC_PER_SEC)
 #define TIMEOUT_MS (60 * 1000)
 
@@ -177,6 +178,21 @@ check_client_is_dead (QsnapCapture *capture, GError **error)
   return FALSE;
 }
 
+/* A client that lives may be replacing it. */
+static gboolean
+peek_at_journal (QsnapCapture *capture, GError **error)
+{
+  for (guint i = 0; i < PEEKS; i++)
+    {
+      qsnap_journal_clear (&capture->journal);
+      if (qsnap_journal_read (&capture->journal, capture->dir_fd, NULL))
+        return TRUE;
+      g_usleep (POLL_US);
+    }
+
+  return qsnap_journal_read (&capture->journal, capture->dir_fd, error);
+}
+
 /* The saver of a dead client goes on until all memory is saved, and holds the lock for as long. */
 gboolean
 qsnap_recover_lock (QsnapCapture *capture, GError **error)
@@ -189,9 +205,8 @@ qsnap_recover_lock (QsnapCapture *capture, GError **error)
       if (errno != EWOULDBLOCK && errno != EINTR)
         return qsnap_io_fail (error, errno, "cannot lock %s", capture->path);
 
-      qsnap_journal_clear (&capture->journal);
-      if (!qsnap_journal_read (&capture->journal, capture->dir_fd, error) ||
-          !check_client_is_dead (capture, error) || !qsnap_capture_go_on (capture, error))
+      if (!peek_at_journal (capture, error) || !check_client_is_dead (capture, error) ||
+          !qsnap_capture_go_on (capture, error))
         return FALSE;
 
       if (!helped && may_be_idle (capture->journal.json) && g_get_monotonic_time () > help)

@@ -131,7 +131,9 @@ copy_options (QsnapSnapshotOptions *options)
                        qsnap_snapshot_options_get_directory (options), "name",
                        qsnap_snapshot_options_get_name (options), "overlay-directory",
                        qsnap_snapshot_options_get_overlay_directory (options), "allow-managed",
-                       qsnap_snapshot_options_get_allow_managed (options), NULL);
+                       qsnap_snapshot_options_get_allow_managed (options), "max-pause-ms",
+                       qsnap_snapshot_options_get_max_pause_ms (options), "max-stall-ms",
+                       qsnap_snapshot_options_get_max_stall_ms (options), NULL);
 }
 
 static gpointer

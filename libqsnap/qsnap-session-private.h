@@ -81,6 +81,7 @@ void qsnap_session_notify_operation (QsnapSession *session);
 void qsnap_session_notify_phase (QsnapSession *session);
 void qsnap_session_notify_progress (QsnapSession *session);
 void qsnap_session_emit_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot);
+void qsnap_session_emit_stalled (QsnapSession *session, guint milliseconds);
 void qsnap_session_emit_memory_complete (QsnapSession *session, QsnapSnapshot *snapshot);
 
 G_END_DECLS

@@ -66,6 +66,7 @@ enum
 enum
 {
   SIGNAL_POINT_IN_TIME_REACHED,
+  SIGNAL_STALLED,
   SIGNAL_MEMORY_COMPLETE,
   SIGNAL_EVENT,
   SIGNAL_CLOSED,
@@ -584,6 +585,19 @@ install_operation_signals (GType type)
       g_signal_new ("point-in-time-reached", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                     G_TYPE_NONE, 1, QSNAP_TYPE_SNAPSHOT);
   /**
+   * QsnapSession::stalled:
+   * @self: the session
+   * @milliseconds: for how long
+   *
+   * The target takes nothing of the memory: nothing was written for this long. A guest that writes
+   * to memory that is not saved yet waits for it. It comes once for each time that it stalls; see
+   * #QsnapSnapshotOptions:max-stall-ms for a limit.
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_STALLED] = g_signal_new ("stalled", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                                          G_TYPE_NONE, 1, G_TYPE_UINT);
+  /**
    * QsnapSession::memory-complete:
    * @self: the session
    * @snapshot: the snapshot, now sealed
@@ -766,6 +780,12 @@ void
 qsnap_session_emit_point_in_time (QsnapSession *self, QsnapSnapshot *snapshot)
 {
   g_signal_emit (self, signals[SIGNAL_POINT_IN_TIME_REACHED], 0, snapshot);
+}
+
+void
+qsnap_session_emit_stalled (QsnapSession *self, guint milliseconds)
+{
+  g_signal_emit (self, signals[SIGNAL_STALLED], 0, milliseconds);
 }
 
 void

@@ -31,6 +31,8 @@ struct _QsnapSnapshotOptions
   GFile *overlay_directory;
   char *name;
   gboolean allow_managed;
+  guint max_pause_ms;
+  guint max_stall_ms;
 };
 
 G_DEFINE_FINAL_TYPE (QsnapSnapshotOptions, qsnap_snapshot_options, G_TYPE_OBJECT)
@@ -41,6 +43,8 @@ enum
   PROP_NAME,
   PROP_OVERLAY_DIRECTORY,
   PROP_ALLOW_MANAGED,
+  PROP_MAX_PAUSE_MS,
+  PROP_MAX_STALL_MS,
   N_PROPS
 };
 
@@ -77,6 +81,12 @@ qsnap_snapshot_options_get_property (GObject *object, guint id, GValue *value, G
     case PROP_ALLOW_MANAGED:
       g_value_set_boolean (value, self->allow_managed);
       break;
+    case PROP_MAX_PAUSE_MS:
+      g_value_set_uint (value, self->max_pause_ms);
+      break;
+    case PROP_MAX_STALL_MS:
+      g_value_set_uint (value, self->max_stall_ms);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     }
@@ -103,6 +113,12 @@ qsnap_snapshot_options_set_property (GObject *object,
       break;
     case PROP_ALLOW_MANAGED:
       qsnap_snapshot_options_set_allow_managed (self, g_value_get_boolean (value));
+      break;
+    case PROP_MAX_PAUSE_MS:
+      qsnap_snapshot_options_set_max_pause_ms (self, g_value_get_uint (value));
+      break;
+    case PROP_MAX_STALL_MS:
+      qsnap_snapshot_options_set_max_stall_ms (self, g_value_get_uint (value));
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -157,6 +173,26 @@ qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
    * Since: 1.0
    */
   props[PROP_ALLOW_MANAGED] = g_param_spec_boolean ("allow-managed", NULL, NULL, FALSE, flags);
+  /**
+   * QsnapSnapshotOptions:max-pause-ms:
+   *
+   * How long the guest may be stopped, in milliseconds; 0, the default, for no limit. A capture
+   * whose pause gets longer is given up before its point in time and undone, with
+   * %QSNAP_ERROR_TIMED_OUT. The guest goes on as soon as QEMU lets it.
+   *
+   * Since: 1.0
+   */
+  props[PROP_MAX_PAUSE_MS] = g_param_spec_uint ("max-pause-ms", NULL, NULL, 0, G_MAXINT, 0, flags);
+  /**
+   * QsnapSnapshotOptions:max-stall-ms:
+   *
+   * How long nothing of the memory may be written, in milliseconds; 0, the default, for no limit.
+   * A capture whose target stalls for longer is undone, with %QSNAP_ERROR_TIMED_OUT. In any case
+   * #QsnapSession::stalled tells of it.
+   *
+   * Since: 1.0
+   */
+  props[PROP_MAX_STALL_MS] = g_param_spec_uint ("max-stall-ms", NULL, NULL, 0, G_MAXINT, 0, flags);
 
   g_object_class_install_properties (object_class, N_PROPS, props);
 }
@@ -333,4 +369,82 @@ qsnap_snapshot_options_set_allow_managed (QsnapSnapshotOptions *self, gboolean a
 
   self->allow_managed = allow_managed;
   g_object_notify_by_pspec (G_OBJECT (self), props[PROP_ALLOW_MANAGED]);
+}
+
+/**
+ * qsnap_snapshot_options_get_max_pause_ms:
+ * @self: options
+ *
+ * How long the guest may be stopped.
+ *
+ * Returns: milliseconds; 0 for no limit
+ *
+ * Since: 1.0
+ */
+guint
+qsnap_snapshot_options_get_max_pause_ms (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), 0);
+
+  return self->max_pause_ms;
+}
+
+/**
+ * qsnap_snapshot_options_set_max_pause_ms:
+ * @self: options
+ * @max_pause_ms: milliseconds; 0 for no limit
+ *
+ * Sets #QsnapSnapshotOptions:max-pause-ms.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_max_pause_ms (QsnapSnapshotOptions *self, guint max_pause_ms)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (self->max_pause_ms == max_pause_ms)
+    return;
+
+  self->max_pause_ms = max_pause_ms;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_MAX_PAUSE_MS]);
+}
+
+/**
+ * qsnap_snapshot_options_get_max_stall_ms:
+ * @self: options
+ *
+ * How long nothing of the memory may be written.
+ *
+ * Returns: milliseconds; 0 for no limit
+ *
+ * Since: 1.0
+ */
+guint
+qsnap_snapshot_options_get_max_stall_ms (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), 0);
+
+  return self->max_stall_ms;
+}
+
+/**
+ * qsnap_snapshot_options_set_max_stall_ms:
+ * @self: options
+ * @max_stall_ms: milliseconds; 0 for no limit
+ *
+ * Sets #QsnapSnapshotOptions:max-stall-ms.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_max_stall_ms (QsnapSnapshotOptions *self, guint max_stall_ms)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (self->max_stall_ms == max_stall_ms)
+    return;
+
+  self->max_stall_ms = max_stall_ms;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_MAX_STALL_MS]);
 }

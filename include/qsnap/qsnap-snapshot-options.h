@@ -40,4 +40,14 @@ gboolean qsnap_snapshot_options_get_allow_managed (QsnapSnapshotOptions *self);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_snapshot_options_set_allow_managed (QsnapSnapshotOptions *self, gboolean allow_managed);
 
+QSNAP_AVAILABLE_IN_1_0
+guint qsnap_snapshot_options_get_max_pause_ms (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_max_pause_ms (QsnapSnapshotOptions *self, guint max_pause_ms);
+
+QSNAP_AVAILABLE_IN_1_0
+guint qsnap_snapshot_options_get_max_stall_ms (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_max_stall_ms (QsnapSnapshotOptions *self, guint max_stall_ms);
+
 G_END_DECLS

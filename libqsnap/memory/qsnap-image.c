@@ -348,39 +348,11 @@ qsnap_image_check (QsnapImage *image, GError **error)
   return TRUE;
 }
 
-static char *
-read_json (int dir_fd, gsize *len, GError **error)
-{
-  g_autofree char *text = NULL;
-  struct stat info;
-  int fd;
-  gboolean ok;
-
-  if (fstatat (dir_fd, QSNAP_IMAGE_JSON, &info, AT_SYMLINK_NOFOLLOW) != 0)
-    {
-      qsnap_io_fail (error, errno, "Could not find “%s”", QSNAP_IMAGE_JSON);
-      return NULL;
-    }
-  if (info.st_size > MAX_JSON)
-    {
-      qsnap_image_corrupt (error, "“%s” is too long", QSNAP_IMAGE_JSON);
-      return NULL;
-    }
-  fd = qsnap_io_open (dir_fd, QSNAP_IMAGE_JSON, (guint64)info.st_size, error);
-  if (fd < 0)
-    return NULL;
-  *len = (gsize)info.st_size;
-  text = g_malloc0 (*len + 1);
-  ok = qsnap_io_pread (fd, text, *len, 0, QSNAP_IMAGE_JSON, error);
-  close (fd);
-  return ok ? g_steal_pointer (&text) : NULL;
-}
-
 JsonObject *
 qsnap_image_load_json (int dir_fd, GError **error)
 {
   gsize len = 0;
-  g_autofree char *text = read_json (dir_fd, &len, error);
+  g_autofree char *text = qsnap_io_read_whole (dir_fd, QSNAP_IMAGE_JSON, MAX_JSON, &len, error);
   g_autoptr (JsonParser) parser = NULL;
   g_autoptr (JsonNode) checked = NULL;
   g_autoptr (GError) local_error = NULL;

@@ -159,6 +159,43 @@ qsnap_io_pread (int fd, void *data, gsize len, guint64 offset, const char *name,
   return TRUE;
 }
 
+char *
+qsnap_io_read_whole (int dir_fd, const char *name, gsize max_size, gsize *len, GError **error)
+{
+  g_autofree char *text = NULL;
+  struct stat found;
+  gboolean read;
+  int fd;
+
+  if (fstatat (dir_fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0)
+    {
+      qsnap_io_fail (error, errno, "Could not find “%s”", name);
+      return NULL;
+    }
+  if (found.st_size <= 0 || (guint64)found.st_size > max_size)
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "“%s” has %" G_GINT64_FORMAT " bytes",
+                   name, (gint64)found.st_size);
+      return NULL;
+    }
+  fd = qsnap_io_open (dir_fd, name, (guint64)found.st_size, error);
+  if (fd < 0)
+    return NULL;
+  *len = (gsize)found.st_size;
+  text = g_malloc0 (*len + 1);
+  read = qsnap_io_pread (fd, text, *len, 0, name, error);
+  close (fd);
+  return read ? g_steal_pointer (&text) : NULL;
+}
+
+gboolean
+qsnap_io_dir_is_empty (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+
+  return dir != NULL && g_dir_read_name (dir) == NULL;
+}
+
 gboolean
 qsnap_io_fsync (int fd, const char *name, GError **error)
 {

@@ -31,6 +31,14 @@ gboolean qsnap_io_pwrite (
 gboolean
 qsnap_io_pread (int fd, void *data, gsize len, guint64 offset, const char *name, GError **error);
 
+/* All of an existing regular file that belongs to us or to the directory's owner, of at most
+ * @max_size bytes, followed by a NUL; an empty one is QSNAP_ERROR_CORRUPT too. */
+char *
+qsnap_io_read_whole (int dir_fd, const char *name, gsize max_size, gsize *len, GError **error);
+
+/* FALSE also for what cannot be looked at. */
+gboolean qsnap_io_dir_is_empty (const char *path);
+
 gboolean qsnap_io_fsync (int fd, const char *name, GError **error);
 
 /* Writes @name anew and renames it into place: afterwards there is the old content or the new one,

@@ -30,14 +30,6 @@ undo_directory (gpointer data, GError **error)
 }
 
 static gboolean
-is_empty (const char *path)
-{
-  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-
-  return dir != NULL && g_dir_read_name (dir) == NULL;
-}
-
-static gboolean
 make_directory (QsnapRestore *restore, GError **error)
 {
   restore->directory_made = mkdir (restore->path, 0700) == 0;
@@ -49,7 +41,7 @@ make_directory (QsnapRestore *restore, GError **error)
   if (restore->dir_fd < 0)
     return qsnap_io_fail (error, errno, "cannot open the revert's directory %s", restore->path);
 
-  if (is_empty (restore->path))
+  if (qsnap_io_dir_is_empty (restore->path))
     return TRUE;
 
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_EXISTS,

@@ -13,6 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Seconds; longer than any test. */
+#define PATIENCE 1800
+
 typedef struct
 {
   MockQemu *mock;
@@ -465,6 +468,8 @@ main (G_GNUC_UNUSED int argc, char **argv)
   Program program = { 0 };
 
   g_set_prgname ("qsnap-mock-qemu");
+  /* A test that crashed leaves its guests behind. */
+  alarm (PATIENCE);
   fault_set_probe (is_probe);
   report_start (argv, is_probe);
   act_out_start_faults ();

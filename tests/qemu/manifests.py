@@ -76,6 +76,7 @@ def truncated(path):
         last = file.read()
         file.truncate(size - 4096)
         yield
+        file.seek(size - 4096)
         file.write(last)
 
 

@@ -58,18 +58,17 @@ def verify(directory):
     return run('verify', directory)
 
 
-def _restore(arguments, qemu_command, environment, **options):
-    separated = ['--', *qemu_command] if qemu_command else []
-    return json.loads(run(*arguments, '--json', *separated, env={**os.environ, **(environment or {})}, **options))
+def _restore(arguments, qemu_command):
+    return json.loads(run(*arguments, '--json', *(['--', *qemu_command] if qemu_command else [])))
 
 
-def revert(directory, *options, qemu_command=None, environment=None, **more):
+def revert(directory, *options, qemu_command=None):
     """What the command says of the guest that runs now."""
-    return _restore(['revert', directory, *options], qemu_command, environment, **more)
+    return _restore(['revert', directory, *options], qemu_command)
 
 
-def clone(directory, number, *options, qemu_command=None, environment=None, **more):
-    return _restore(['clone', directory, '-n', str(number), *options], qemu_command, environment, **more)['guests']
+def clone(directory, number, *options, qemu_command=None):
+    return _restore(['clone', directory, '-n', str(number), *options], qemu_command)['guests']
 
 
 def quit_qemu(address):
@@ -91,12 +90,12 @@ def start_export(directory):
     return process, read_end
 
 
-class RunningSnapshot:
-    """A capture under way in a process of its own."""
+class Running:
+    """A command under way in a process of its own."""
 
-    def __init__(self, address, directory):
-        self._process = processes.start([command(), 'snapshot', address, directory, '--json'],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(self, *arguments):
+        self._process = processes.start([command(), *arguments, '--json'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True)
 
     def interrupt(self):
         """Ctrl-C."""
@@ -106,8 +105,15 @@ class RunningSnapshot:
         return self._process.poll() is None
 
     def finish(self, timeout=TIMEOUT):
-        """The summary of the sealed snapshot; QsnapError if there is none."""
+        """What it says, parsed; QsnapError if it has failed."""
         stdout, stderr = self._process.communicate(timeout=timeout)
         if self._process.returncode != 0:
             raise QsnapError(self._process.returncode, stderr)
         return json.loads(stdout)
+
+
+class RunningSnapshot(Running):
+    """A capture."""
+
+    def __init__(self, address, directory):
+        super().__init__('snapshot', address, directory)

@@ -11,8 +11,6 @@ import processes
 import qsnapcmd
 from running import RunningQemu, wait_until
 
-NAMES_OF_SOCKETS = ('qsnap', 'harness', 'library', 'channel')
-
 
 class Reverted(RunningQemu):
     """A guest that qsnap has started again."""
@@ -71,14 +69,6 @@ class Reverted(RunningQemu):
 
 # Which QEMU
 
-def environment(version):
-    """The command line that is recorded of a QEMU 10.0 is that of the loader it was run through: what its wrapper sets
-    besides is missing."""
-    if version != '10.0':
-        return {}
-    return {'QEMU_MODULE_DIR': os.path.join(harness.qemu10_folder(), 'root/usr/lib/x86_64-linux-gnu/qemu')}
-
-
 def program(version):
     return shutil.which(harness.qemu_binary(version))
 
@@ -104,27 +94,24 @@ def hardware_of(hardware, captured, directory, version):
     return reverted
 
 
-def _options(method, version, qemu):
-    chosen = ['--method', method] if method else []
-    if version != qemu.version:
-        return chosen + ['--program', program(version)], {}
-    return chosen, environment(version)
-
-
 def revert(qemu, captured, *options, method=None, version=None, qemu_command=None):
     """The guest that was captured of that QEMU, on a QEMU of that version."""
     version = version or qemu.version
-    chosen, variables = _options(method, version, qemu)
-    answer = qsnapcmd.revert(captured.directory, *chosen, *options, qemu_command=qemu_command, environment=variables)
+    if version != qemu.version:
+        options = *options, '--program', program(version)
+    answer = qsnapcmd.revert(captured.directory, *_method(method), *options, qemu_command=qemu_command)
     return Reverted(hardware_of(qemu.hardware, captured, answer['directory'], version), answer, qemu.boot_id)
 
 
 def clone(qemu, captured, number, *options, method=None):
-    chosen, variables = _options(method, qemu.version, qemu)
-    answers = qsnapcmd.clone(captured.directory, number, *chosen, *options, environment=variables)
+    answers = qsnapcmd.clone(captured.directory, number, *_method(method), *options)
     assert len(answers) == number, answers
     return [Reverted(hardware_of(qemu.hardware, captured, answer['directory'], qemu.version), answer, qemu.boot_id)
             for answer in answers]
+
+
+def _method(method):
+    return ['--method', method] if method else []
 
 
 def assert_reverts_to(qemu, captured, method, expected=None, version=None):

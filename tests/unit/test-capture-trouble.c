@@ -600,6 +600,95 @@ test_migration_fails (gconstpointer style)
     }
 }
 
+/* --- limits of the caller ------------------------------------------------------------------ */
+
+#define DAWDLE_US (700 * 1000)
+
+static gpointer
+release_later (gpointer mock)
+{
+  g_usleep (DAWDLE_US);
+  mock_release_point (mock);
+
+  return NULL;
+}
+
+/* QEMU stays at the point for a while, but answers. */
+static void
+dawdle (MockQemu *mock, G_GNUC_UNUSED MockPoint point, G_GNUC_UNUSED gpointer user_data)
+{
+  g_thread_unref (g_thread_new ("release", release_later, mock));
+}
+
+static void
+count_stall (G_GNUC_UNUSED QsnapSession *session, guint milliseconds, gpointer user_data)
+{
+  g_assert_cmpuint (milliseconds, >=, 100);
+  (*(guint *)user_data)++;
+}
+
+static QsnapSnapshot *
+capture_with_limits (
+    Trouble *trouble, MockPoint point, guint max_pause_ms, guint max_stall_ms, GError **error)
+{
+  g_autoptr (QsnapSnapshotOptions) options = fixture_options (&trouble->fixture, "snapshot");
+
+  mock_on_point (trouble->fixture.mock, point, dawdle, NULL);
+  mock_hold_point (trouble->fixture.mock, point);
+  qsnap_snapshot_options_set_max_pause_ms (options, max_pause_ms);
+  qsnap_snapshot_options_set_max_stall_ms (options, max_stall_ms);
+
+  return qsnap_session_instant_snapshot (trouble->fixture.session, options, NULL, error);
+}
+
+static void
+test_pause_too_long (gconstpointer style)
+{
+  Trouble trouble;
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  g_autoptr (GError) error = NULL;
+
+  set_up (&trouble, GPOINTER_TO_INT (style), "running");
+  snapshot = capture_with_limits (&trouble, MOCK_POINT_STOPPED, 200, 0, &error);
+  g_assert_null (snapshot);
+  g_assert_nonnull (strstr (error->message, "the limit of 200 ms"));
+  assert_undone_or_sound (&trouble, NULL, error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT, TRUE);
+  g_assert_cmpstr (trouble.fixture.news->str, ==, "");
+  clear (&trouble);
+}
+
+static void
+test_pause_within_limit (gconstpointer style)
+{
+  Trouble trouble;
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  g_autoptr (GError) error = NULL;
+
+  set_up (&trouble, GPOINTER_TO_INT (style), "running");
+  snapshot = capture_with_limits (&trouble, MOCK_POINT_STOPPED, 60000, 60000, &error);
+  g_assert_no_error (error);
+  assert_undone_or_sound (&trouble, snapshot, NULL, 0, 0, TRUE);
+  clear (&trouble);
+}
+
+static void
+test_stalled (gconstpointer style)
+{
+  Trouble trouble;
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  g_autoptr (GError) error = NULL;
+  guint n_stalls = 0;
+
+  set_up (&trouble, GPOINTER_TO_INT (style), "running");
+  g_signal_connect (trouble.fixture.session, "stalled", G_CALLBACK (count_stall), &n_stalls);
+  snapshot = capture_with_limits (&trouble, MOCK_POINT_HALF, 0, 300, &error);
+  g_assert_null (snapshot);
+  g_assert_nonnull (strstr (error->message, "nothing was written"));
+  assert_undone_or_sound (&trouble, NULL, error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT, TRUE);
+  g_assert_cmpuint (n_stalls, ==, 1);
+  clear (&trouble);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -613,6 +702,9 @@ main (int argc, char **argv)
   fixture_add ("/trouble/kill-saver", test_kill_saver);
   fixture_add ("/trouble/no-saver", test_no_saver);
   fixture_add ("/trouble/migration-fails", test_migration_fails);
+  fixture_add ("/trouble/pause-too-long", test_pause_too_long);
+  fixture_add ("/trouble/pause-within-limit", test_pause_within_limit);
+  fixture_add ("/trouble/stalled", test_stalled);
   fixture_add ("/trouble/shutdown-before-pause", test_shutdown_before_pause);
   return g_test_run ();
 }

@@ -152,7 +152,7 @@ test_load (gconstpointer style)
 {
   Fixture fixture;
   g_autoptr (QsnapSnapshot) snapshot = NULL;
-  g_autofree char *path = NULL, *mapped = NULL, *read_only = NULL, *socket = NULL;
+  g_autofree char *path = NULL, *mapped = NULL, *socket = NULL;
 
   process_set_up (&fixture, GPOINTER_TO_INT (style), 1);
   fixture_open (&fixture);

@@ -44,7 +44,7 @@ static void
 assert_refused (Setting *setting, GQuark domain, int code, const char *text)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (QsnapSession) session =
+  g_autoptr (QsnapSession) session G_GNUC_UNUSED =
       qsnap_snapshot_restore (setting->snapshot, setting->options, NULL, &error);
   g_autofree char *after = process_describe (&setting->fixture);
   g_autoptr (GArray) pids = process_list_pids (&setting->fixture, "guest");
@@ -220,7 +220,7 @@ static void
 test_bad_directory (gconstpointer style)
 {
   Setting setting;
-  g_autofree char *file = NULL, *name = NULL;
+  g_autofree char *name = NULL;
   g_autoptr (GFile) remote = g_file_new_for_uri ("http://example.com/revert");
 
   set_up (&setting, style);

@@ -120,7 +120,7 @@ check_drives (Fixture *fixture, QsnapSession *session, guint n_drives)
 static void
 check_start (Fixture *fixture, QsnapSession *session)
 {
-  g_autofree char *log = NULL, *descriptors = NULL, *expected = NULL, *machine = NULL;
+  g_autofree char *log = NULL, *expected = NULL, *machine = NULL;
   const char *folder = g_file_peek_path (qsnap_session_get_restore_directory (session));
 
   g_assert_true (has_argument (fixture, session, "-S"));
