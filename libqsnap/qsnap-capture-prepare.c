@@ -507,12 +507,28 @@ can_gate (QsnapCapture *capture)
   return threads != NULL;
 }
 
+/* Whoever recovers may be somewhere else. */
+static char *
+absolute_address (QsnapCapture *capture)
+{
+  const char *address =
+      qsnap_session_get_address (qsnap_operation_get_session (capture->operation));
+  g_autofree char *path = NULL;
+
+  if (address == NULL || g_str_has_prefix (address, "tcp:"))
+    return g_strdup (address);
+  if (g_str_has_prefix (address, "unix:"))
+    address += strlen ("unix:");
+  path = g_canonicalize_filename (address, NULL);
+
+  return g_strconcat ("unix:", path, NULL);
+}
+
 gboolean
 qsnap_capture_prepare (QsnapCapture *capture, GError **error)
 {
   QsnapGuest *guest = capture->guest;
-  const char *address =
-      qsnap_session_get_address (qsnap_operation_get_session (capture->operation));
+  g_autofree char *address = absolute_address (capture);
 
   capture->plain = qsnap_guest_needs_plain_migration (guest);
   capture->gated = can_gate (capture);
