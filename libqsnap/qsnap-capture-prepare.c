@@ -113,6 +113,33 @@ make_directory (QsnapCapture *capture, GError **error)
 
 /* --- disks --------------------------------------------------------------------------------- */
 
+/* Should we die, somebody has to start the guest again. */
+static void
+note_stop_for_merge (gpointer journal)
+{
+  qsnap_journal_flag (journal, QSNAP_JOURNAL_STOPPED);
+}
+
+static void
+note_merged (QsnapDrive *drive, gpointer journal)
+{
+  qsnap_journal_note_merged (journal, drive);
+}
+
+void
+qsnap_capture_add_overlay (QsnapCapture *capture, QsnapDrive *drive)
+{
+  QsnapOverlay *overlay = g_new0 (QsnapOverlay, 1);
+
+  overlay->drive = drive;
+  overlay->qmp = capture->qmp;
+  overlay->watch = capture->watch;
+  overlay->about_to_stop = note_stop_for_merge;
+  overlay->note_merged = note_merged;
+  overlay->data = &capture->journal;
+  g_ptr_array_add (capture->overlays, overlay);
+}
+
 static void
 plan_overlays (QsnapCapture *capture)
 {
@@ -122,13 +149,8 @@ plan_overlays (QsnapCapture *capture)
 
   for (guint i = 0; i < capture->guest->drives->len; i++)
     {
-      QsnapOverlay *overlay = g_new0 (QsnapOverlay, 1);
-
-      overlay->drive = g_ptr_array_index (capture->guest->drives, i);
-      overlay->qmp = capture->qmp;
-      overlay->watch = capture->watch;
-      g_ptr_array_add (capture->overlays, overlay);
-      qsnap_overlay_plan (overlay->drive, absolute, capture->id, i);
+      qsnap_overlay_plan (g_ptr_array_index (capture->guest->drives, i), absolute, capture->id, i);
+      qsnap_capture_add_overlay (capture, g_ptr_array_index (capture->guest->drives, i));
     }
 }
 
@@ -485,12 +507,28 @@ can_gate (QsnapCapture *capture)
   return threads != NULL;
 }
 
+/* Whoever recovers may be somewhere else. */
+static char *
+absolute_address (QsnapCapture *capture)
+{
+  const char *address =
+      qsnap_session_get_address (qsnap_operation_get_session (capture->operation));
+  g_autofree char *path = NULL;
+
+  if (address == NULL || g_str_has_prefix (address, "tcp:"))
+    return g_strdup (address);
+  if (g_str_has_prefix (address, "unix:"))
+    address += strlen ("unix:");
+  path = g_canonicalize_filename (address, NULL);
+
+  return g_strconcat ("unix:", path, NULL);
+}
+
 gboolean
 qsnap_capture_prepare (QsnapCapture *capture, GError **error)
 {
   QsnapGuest *guest = capture->guest;
-  const char *address =
-      qsnap_session_get_address (qsnap_operation_get_session (capture->operation));
+  g_autofree char *address = absolute_address (capture);
 
   capture->plain = qsnap_guest_needs_plain_migration (guest);
   capture->gated = can_gate (capture);
@@ -499,13 +537,9 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
     return FALSE;
 
   plan_overlays (capture);
-  if (!qsnap_journal_start (&capture->journal, capture->dir_fd, capture->id, capture->name, address,
-                            guest, error))
-    return FALSE;
-
-  qsnap_journal_note (&capture->journal, "directory-made",
-                      json_node_init_boolean (json_node_alloc (), capture->directory_made));
-  if (!prepare_overlays (capture, error) || !make_stream (capture, error) ||
+  if (!qsnap_journal_start (&capture->journal, capture->dir_fd, capture->directory_made,
+                            capture->id, capture->name, address, guest, error) ||
+      !prepare_overlays (capture, error) || !make_stream (capture, error) ||
       !hold_shutdown (capture, error) || (capture->plain && !raise_bandwidth (capture, error)) ||
       !qsnap_journal_step (&capture->journal, "pausing", error))
     return FALSE;

@@ -96,11 +96,17 @@ void qsnap_capture_push_prepared (QsnapCapture *capture);
 /* The same for its migration, if there is one. */
 void qsnap_capture_push_migration (QsnapCapture *capture);
 
+/* What merges @drive back, and more. */
+void qsnap_capture_add_overlay (QsnapCapture *capture, QsnapDrive *drive);
+
 /* Pushes what puts the migration capabilities back. */
 void qsnap_capture_settle_capabilities (QsnapCapture *capture);
 
 /* Right after the transaction: from here on a base must not change. */
 gboolean qsnap_capture_note_bases (QsnapCapture *capture, GError **error);
+
+/* A guest that QEMU stopped, as its overlay had no room, goes on in its base. */
+void qsnap_capture_resume_after_full_disk (QsnapCapture *capture);
 
 /* What a guest asked for while its shutdown was held is carried out. */
 void qsnap_capture_carry_out_wish (QsnapCapture *capture);

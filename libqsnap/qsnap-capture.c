@@ -321,6 +321,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
       return TRUE;
     }
 
+  qsnap_journal_let_go (&capture->journal);
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED,
                "the snapshot is complete in %s, but QEMU could not be put back as it was: %s",
                capture->path, unsettled->message);
@@ -329,8 +330,8 @@ settle_and_seal (QsnapCapture *capture, GError **error)
 }
 
 /* The overlay had no room, and QEMU stopped the guest. It writes to its base again now. */
-static void
-resume_after_full_disk (QsnapCapture *capture)
+void
+qsnap_capture_resume_after_full_disk (QsnapCapture *capture)
 {
   g_autofree char *status = NULL;
   gboolean stopped;
@@ -346,6 +347,15 @@ resume_after_full_disk (QsnapCapture *capture)
     (void)qsnap_qmp_do (capture->qmp, "cont", NULL, NULL);
 }
 
+/* Should we die, what is half undone must not be sealed. In the pause the guest waits, and nothing
+ * of it would ever be sealed. */
+static void
+note_undoing (QsnapCapture *capture)
+{
+  if (capture->snapshot != NULL)
+    qsnap_journal_flag (&capture->journal, QSNAP_JOURNAL_UNDOING);
+}
+
 /* The first error is the one that is reported; what could not be undone is added to it. */
 static void
 roll_back (QsnapCapture *capture, GError **failure)
@@ -357,6 +367,7 @@ roll_back (QsnapCapture *capture, GError **failure)
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_ROLLING_BACK);
   if (capture->saver != NULL)
     qsnap_capture_drain (capture);
+  note_undoing (capture);
   qsnap_capture_reconnect (capture);
   /* A caller's short timeout is for what it asks for, not for getting its guest back. */
   if (capture->qmp->timeout_ms > 0)
@@ -364,7 +375,7 @@ roll_back (QsnapCapture *capture, GError **failure)
 
   qsnap_undo_run (capture->undo, &undone);
   qsnap_undo_run (capture->settle, &settled);
-  resume_after_full_disk (capture);
+  qsnap_capture_resume_after_full_disk (capture);
   qsnap_capture_carry_out_wish (capture);
 
   /* Last, and only then: where something is left, the journal says what. */
@@ -373,6 +384,7 @@ roll_back (QsnapCapture *capture, GError **failure)
   if (undone == NULL && settled == NULL)
     return;
 
+  qsnap_journal_let_go (&capture->journal);
   first = g_steal_pointer (failure);
   g_set_error (failure, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED,
                "%s; and it could not be undone: %s%s%s", first->message,

@@ -5,7 +5,9 @@
 #include "qsnap-journal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory/qsnap-io.h"
@@ -63,6 +65,7 @@ write_journal (QsnapJournal *journal, GError **error)
 gboolean
 qsnap_journal_start (QsnapJournal *journal,
                      int dir_fd,
+                     gboolean directory_made,
                      const char *id,
                      const char *name,
                      const char *address,
@@ -78,7 +81,8 @@ qsnap_journal_start (QsnapJournal *journal,
       qsnap_process_start_time (guest->process->pid), "qemu-version", 's', guest->version,
       "run-state", 's', guest->run_state, "shutdown-action", 's', guest->shutdown_action,
       "ends-on-panic", 'b', guest->ends_on_panic, "capabilities", 'o', capabilities_to_json (guest),
-      "overlays", 'a', overlays_to_json (guest->drives), NULL);
+      "overlays", 'a', overlays_to_json (guest->drives), "directory-made", 'b', directory_made,
+      NULL);
 
   return write_journal (journal, error);
 }
@@ -87,6 +91,42 @@ void
 qsnap_journal_note (QsnapJournal *journal, const char *name, JsonNode *value)
 {
   json_object_set_member (journal->json, name, value);
+}
+
+void
+qsnap_journal_flag (QsnapJournal *journal, const char *name)
+{
+  if (journal->json == NULL)
+    return;
+
+  json_object_set_boolean_member (journal->json, name, TRUE);
+  (void)write_journal (journal, NULL);
+}
+
+void
+qsnap_journal_note_merged (QsnapJournal *journal, QsnapDrive *drive)
+{
+  JsonArray *overlays = qsnap_json_get_array (journal->json, "overlays");
+
+  for (guint i = 0; i < json_array_get_length (overlays); i++)
+    {
+      JsonObject *overlay = qsnap_json_array_object (overlays, i);
+
+      if (g_strcmp0 (qsnap_json_get_string (overlay, "overlay-node"), drive->overlay_node) == 0)
+        json_object_set_boolean_member (overlay, QSNAP_JOURNAL_MERGED, drive->merged);
+    }
+
+  (void)write_journal (journal, NULL);
+}
+
+void
+qsnap_journal_let_go (QsnapJournal *journal)
+{
+  if (journal->json == NULL)
+    return;
+
+  json_object_set_int_member (journal->json, "client-start", 0);
+  (void)write_journal (journal, NULL);
 }
 
 gboolean
@@ -122,9 +162,39 @@ check_strings (JsonObject *object, const char *const *names, GError **error)
   return TRUE;
 }
 
-/* Files are removed and merged by these names. */
+/* STEM.qsnap-ID.qcow2, with nothing to resolve in it. */
 static gboolean
-check_overlays (JsonArray *overlays, GError **error)
+is_overlay_name (const char *path, const char *id)
+{
+  g_autofree char *canonical = g_canonicalize_filename (path, "/");
+  g_autofree char *name = g_path_get_basename (path);
+  g_autofree char *ending = g_strdup_printf (".qsnap-%s.qcow2", id);
+
+  return g_str_equal (path, canonical) && g_str_has_suffix (name, ending) &&
+         strlen (name) > strlen (ending);
+}
+
+/* Files are removed and merged, nodes deleted, by these names. */
+static gboolean
+check_overlay (JsonObject *overlay, const char *id, GError **error)
+{
+  const char *base = qsnap_json_get_string (overlay, "base");
+  const char *file = qsnap_json_get_string (overlay, "overlay");
+  g_autofree char *nodes = g_strdup_printf ("qsnap-%s-", id);
+
+  if (!g_path_is_absolute (base) || !g_path_is_absolute (file))
+    return corrupt (error, "overlays: a path is not absolute");
+  if (!is_overlay_name (file, id) || g_str_equal (base, file))
+    return corrupt (error, "overlays: %s is no name of an overlay of this capture", file);
+  if (!g_str_has_prefix (qsnap_json_get_string (overlay, "overlay-node"), nodes) ||
+      !g_str_has_prefix (qsnap_json_get_string (overlay, "overlay-file-node"), nodes))
+    return corrupt (error, "overlays: a node is not of this capture");
+
+  return TRUE;
+}
+
+static gboolean
+check_overlays (JsonArray *overlays, const char *id, GError **error)
 {
   static const char *const strings[] = { "base-node", "base",         "base-format",
                                          "overlay",   "overlay-node", "overlay-file-node",
@@ -141,15 +211,17 @@ check_overlays (JsonArray *overlays, GError **error)
         return corrupt (error, "overlays has an element that is no object");
       if (!check_strings (overlay, strings, error))
         return FALSE;
-      if (!g_path_is_absolute (qsnap_json_get_string (overlay, "base")) ||
-          !g_path_is_absolute (qsnap_json_get_string (overlay, "overlay")))
-        return corrupt (error, "overlays: a path is not absolute");
-      if (strstr (qsnap_json_get_string (overlay, "overlay"), ".qsnap-") == NULL)
-        return corrupt (error, "overlays: %s is no name of an overlay",
-                        qsnap_json_get_string (overlay, "overlay"));
+      if (!check_overlay (overlay, id, error))
+        return FALSE;
     }
 
   return TRUE;
+}
+
+static gboolean
+is_id (const char *id)
+{
+  return strlen (id) == 8 && strspn (id, "0123456789abcdef") == 8;
 }
 
 static gboolean
@@ -170,17 +242,24 @@ check_journal (JsonObject *journal, GError **error)
   if (qsnap_json_get_object (journal, "capabilities") == NULL)
     return corrupt (error, "capabilities is missing or wrong");
 
-  return check_strings (journal, strings, error) &&
-         check_overlays (qsnap_json_get_array (journal, "overlays"), error);
+  if (!check_strings (journal, strings, error))
+    return FALSE;
+  if (!is_id (qsnap_json_get_string (journal, "id")))
+    return corrupt (error, "id is wrong");
+
+  return check_overlays (qsnap_json_get_array (journal, "overlays"),
+                         qsnap_json_get_string (journal, "id"), error);
 }
 
 gboolean
 qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error)
 {
   gsize length;
+  struct stat found = { 0 };
   g_autofree char *text =
       qsnap_io_read_whole (dir_fd, QSNAP_JOURNAL_FILE, MAX_SIZE, &length, error);
   g_autoptr (JsonNode) node = NULL;
+  g_autoptr (JsonNode) copy = NULL;
   g_autoptr (GError) failure = NULL;
 
   if (text == NULL)
@@ -193,10 +272,11 @@ qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error)
     return FALSE;
 
   journal->dir_fd = dir_fd;
+  (void)fstatat (dir_fd, QSNAP_JOURNAL_FILE, &found, AT_SYMLINK_NOFOLLOW);
+  journal->owner = found.st_uid;
   /* A copy: the parser's own cannot be changed. */
-  g_clear_pointer (&node, json_node_unref);
-  node = json_from_string (text, NULL);
-  journal->json = json_object_ref (json_node_get_object (node));
+  copy = json_from_string (text, NULL);
+  journal->json = json_node_dup_object (copy);
 
   return TRUE;
 }

@@ -12,15 +12,24 @@ G_BEGIN_DECLS
 
 #define QSNAP_JOURNAL_FILE "journal.json"
 
+/* Flags. It is being undone, and must not be sealed any more; the guest was stopped by an undo. Of
+ * an overlay: the guest writes to its base again. */
+#define QSNAP_JOURNAL_UNDOING "undoing"
+#define QSNAP_JOURNAL_STOPPED "stopped-to-merge"
+#define QSNAP_JOURNAL_MERGED "merged"
+
 typedef struct
 {
   int dir_fd;
+  /* Of the file that was read. */
+  uid_t owner;
   JsonObject *json;
 } QsnapJournal;
 
 /* @guest's overlays have been planned. */
 gboolean qsnap_journal_start (QsnapJournal *journal,
                               int dir_fd,
+                              gboolean directory_made,
                               const char *id,
                               const char *name,
                               const char *address,
@@ -29,6 +38,16 @@ gboolean qsnap_journal_start (QsnapJournal *journal,
 
 /* Adds a member, or replaces it; written with the next step. @value is taken. */
 void qsnap_journal_note (QsnapJournal *journal, const char *name, JsonNode *value);
+
+/* What must be known from now on, in the same step. Where it cannot be written, for want of room,
+ * it is not. A journal that was not started is left alone. */
+void qsnap_journal_flag (QsnapJournal *journal, const char *name);
+
+/* The same for @drive->merged. */
+void qsnap_journal_note_merged (QsnapJournal *journal, QsnapDrive *drive);
+
+/* What is left is nobody's any more, though the client lives on. */
+void qsnap_journal_let_go (QsnapJournal *journal);
 
 /* "preparing", "pausing", "saving", "sealing" */
 gboolean qsnap_journal_step (QsnapJournal *journal, const char *step, GError **error);

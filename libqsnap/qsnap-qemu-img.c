@@ -30,35 +30,43 @@ start (const char *const *command, GError **error)
   return g_subprocess_launcher_spawnv (launcher, command, error);
 }
 
-gboolean
-qsnap_qemu_img_run (const char *const *command,
-                    JsonNode **reply,
-                    GCancellable *cancellable,
-                    GError **error)
+char *
+qsnap_qemu_img_output (const char *const *command, GCancellable *cancellable, GError **error)
 {
   g_autoptr (GSubprocess) process = start (command, error);
   g_autofree char *output = NULL;
   g_autofree char *complaint = NULL;
 
   if (process == NULL)
-    return FALSE;
+    return NULL;
 
   if (!g_subprocess_communicate_utf8 (process, NULL, cancellable, &output, &complaint, error))
     {
       /* It must not go on writing when the caller has been told of the end. */
       g_subprocess_force_exit (process);
       g_subprocess_wait (process, NULL, NULL);
-      return FALSE;
+      return NULL;
     }
 
-  if (!g_subprocess_get_successful (process))
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED, "%s %s: %s", command[0], command[1],
-                   g_strstrip (complaint));
-      return FALSE;
-    }
-  if (reply == NULL)
-    return TRUE;
+  if (g_subprocess_get_successful (process))
+    return g_steal_pointer (&output);
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED, "%s %s: %s", command[0], command[1],
+               g_strstrip (complaint));
+
+  return NULL;
+}
+
+gboolean
+qsnap_qemu_img_run (const char *const *command,
+                    JsonNode **reply,
+                    GCancellable *cancellable,
+                    GError **error)
+{
+  g_autofree char *output = qsnap_qemu_img_output (command, cancellable, error);
+
+  if (output == NULL || reply == NULL)
+    return output != NULL;
 
   *reply = qsnap_json_parse_object (output, strlen (output), error);
 

@@ -10,8 +10,10 @@ G_BEGIN_DECLS
 /* qemu-img, for images that no QEMU of ours has open: its locks keep it from one that somebody does
  * have open after all. */
 
-/* Runs @command (NULL-terminated) to its end; cancelling kills it. What it prints is an object in
- * JSON if @reply is not NULL. */
+/* Runs @command (NULL-terminated) to its end; cancelling kills it. Answers what it prints. */
+char *qsnap_qemu_img_output (const char *const *command, GCancellable *cancellable, GError **error);
+
+/* The same where that is an object in JSON, or (@reply is NULL) does not matter. */
 gboolean qsnap_qemu_img_run (const char *const *command,
                              JsonNode **reply,
                              GCancellable *cancellable,

@@ -6,9 +6,15 @@
 
 G_BEGIN_DECLS
 
-/* The saver's word that all memory is on stable storage, for a capture whose point in time was
- * proven. */
-gboolean qsnap_recover_memory_is_complete (QsnapCapture *capture);
+/* The directory is ours alone: its client is dead, or has let go, and so has its saver, which is
+ * waited for. QSNAP_ERROR_BUSY if a client is at it. */
+gboolean qsnap_recover_lock (QsnapCapture *capture, GError **error);
+
+/* Makes capture->guest, whose QEMU may be gone. */
+gboolean qsnap_recover_connect (QsnapCapture *capture, GError **error);
+
+/* Fills in what the journal knows of the guest, its disks and what was changed. */
+void qsnap_recover_restore (QsnapCapture *capture);
 
 /* QEMU has ended: what the guest wrote is brought back into the images that it had, and nothing of
  * the capture stays. */

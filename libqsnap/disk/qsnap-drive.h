@@ -53,6 +53,8 @@ typedef struct
   char *overlay_node;
   char *overlay_file_node;
   gint64 overlay_fdset;
+  /* The guest writes to its base again: what is in the overlay is old. */
+  gboolean merged;
   QsnapFileIdentity base;
 } QsnapDrive;
 

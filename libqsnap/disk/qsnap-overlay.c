@@ -16,6 +16,7 @@
 /* A guest that writes faster than the merge copies keeps it from ever being ready; it is stopped
  * for the last pass after this time. */
 #define MERGE_PATIENCE_MS (20 * 1000)
+#define COMPLETE_PATIENCE_MS (10 * 1000)
 
 /* --- names --------------------------------------------------------------------------------- */
 
@@ -450,6 +451,8 @@ wait_until_ready (QsnapOverlay *overlay, const char *job, gboolean *stopped, GEr
 
   if (running)
     {
+      if (overlay->about_to_stop != NULL)
+        overlay->about_to_stop (overlay->data);
       if (!qsnap_qmp_do (overlay->qmp, "stop", NULL, error))
         return FALSE;
       *stopped = TRUE;
@@ -458,33 +461,104 @@ wait_until_ready (QsnapOverlay *overlay, const char *job, gboolean *stopped, GEr
   return qsnap_watch_wait (overlay->watch, merge_ready_or_ended, job, 0, NULL, error);
 }
 
-/* A job that has failed already has ended: job-complete's error says less than the job's own. */
+static gboolean
+merge_pending_or_ended (QsnapWatch *watch, gconstpointer job)
+{
+  return merge_ended (watch, job) ||
+         g_strcmp0 (g_hash_table_lookup (watch->jobs, job), "pending") == 0;
+}
+
+/* A job that has failed already has ended: job-complete's error says less than the job's own. One
+ * that somebody who died had completed ends by itself. */
 static gboolean
 complete_merge (QsnapOverlay *overlay, const char *job, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (qsnap_watch_wait (overlay->watch, merge_pending_or_ended, job, -1, NULL, NULL) ||
+      qsnap_qmp_job_command (overlay->qmp, "job-complete", job, &failure))
+    return qsnap_watch_wait (overlay->watch, merge_pending_or_ended, job, 0, NULL, error);
+  if (qsnap_watch_wait (overlay->watch, merge_pending_or_ended, job, COMPLETE_PATIENCE_MS, NULL,
+                        NULL))
+    return TRUE;
+
+  g_propagate_error (error, g_steal_pointer (&failure));
+
+  return FALSE;
+}
+
+static void
+note_merged (QsnapOverlay *overlay, gboolean merged)
+{
+  overlay->drive->merged = merged;
+  if (overlay->note_merged != NULL)
+    overlay->note_merged (overlay->drive, overlay->data);
+}
+
+/* Base and overlay are the same now, and QEMU holds the guest's requests back until the job is told
+ * to finish. What is written down in this moment is true whoever dies next, QEMU too: before it the
+ * overlay has everything, after it the base. */
+static gboolean
+finalize_merge (QsnapOverlay *overlay, const char *job, GError **error)
 {
   if (qsnap_watch_wait (overlay->watch, merge_ended, job, -1, NULL, NULL))
     return TRUE;
 
-  return qsnap_qmp_job_command (overlay->qmp, "job-complete", job, error);
+  note_merged (overlay, TRUE);
+
+  return qsnap_qmp_job_command (overlay->qmp, "job-finalize", job, error);
 }
 
 static gboolean
-run_merge (QsnapOverlay *overlay, const char *job, GError **error)
+start_merge (QsnapOverlay *overlay, const char *job, GError **error)
+{
+  return qsnap_qmp_do (overlay->qmp, "block-commit",
+                       qsnap_json_node_new ("job-id", 's', job, "device", 's',
+                                            overlay->drive->overlay_node, "base-node", 's',
+                                            overlay->drive->node, "auto-finalize", 'b', FALSE,
+                                            NULL),
+                       error);
+}
+
+/* One that somebody began who died. Its event may have come before we listened. */
+static gboolean
+find_merge (QsnapOverlay *overlay, const char *job, gboolean *going_on, GError **error)
+{
+  g_autoptr (JsonObject) entry = NULL;
+  const char *status;
+
+  if (!find_job (overlay, job, &entry, error))
+    return FALSE;
+
+  status = qsnap_json_get_string (entry, "status");
+  *going_on = status != NULL;
+  if (status != NULL && !g_str_equal (status, "created") && !g_str_equal (status, "running"))
+    {
+      g_autoptr (JsonNode) ready = qsnap_json_node_new ("device", 's', job, NULL);
+      g_autoptr (JsonNode) now = qsnap_json_node_new ("id", 's', job, "status", 's', status, NULL);
+
+      qsnap_watch_note_event (overlay->watch, "BLOCK_JOB_READY", ready, 0);
+      qsnap_watch_note_event (overlay->watch, "JOB_STATUS_CHANGE", now, 0);
+    }
+
+  return TRUE;
+}
+
+static gboolean
+run_merge (QsnapOverlay *overlay, const char *job, gboolean going_on, GError **error)
 {
   gboolean stopped;
   gboolean merged;
 
-  if (!qsnap_qmp_do (overlay->qmp, "block-commit",
-                     qsnap_json_node_new ("job-id", 's', job, "device", 's',
-                                          overlay->drive->overlay_node, "base-node", 's',
-                                          overlay->drive->node, NULL),
-                     error))
+  if (!going_on && !start_merge (overlay, job, error))
     return FALSE;
 
   merged = wait_until_ready (overlay, job, &stopped, error) &&
-           complete_merge (overlay, job, error) &&
+           complete_merge (overlay, job, error) && finalize_merge (overlay, job, error) &&
            qsnap_watch_wait (overlay->watch, merge_ended, job, 0, NULL, error) &&
            !merge_failure (overlay->watch, job, error);
+  if (!merged && overlay->drive->merged)
+    note_merged (overlay, FALSE);
 
   if (stopped)
     merged = qsnap_qmp_do (overlay->qmp, "cont", NULL, merged ? error : NULL) && merged;
@@ -497,9 +571,10 @@ qsnap_overlay_merge_back (gpointer data, GError **error)
 {
   QsnapOverlay *overlay = data;
   g_autofree char *job = g_strconcat (overlay->drive->overlay_node, "-merge", NULL);
-  gboolean in_use;
+  gboolean going_on, in_use;
 
-  if (is_in_use (overlay, &in_use, error) && (!in_use || run_merge (overlay, job, error)))
+  if (find_merge (overlay, job, &going_on, error) && is_in_use (overlay, &in_use, error) &&
+      (!(going_on || in_use) || run_merge (overlay, job, going_on, error)))
     return TRUE;
 
   g_prefix_error (error, "drive %s goes on in %s, which could not be merged into %s: ",

@@ -17,6 +17,12 @@ typedef struct
   QsnapDrive *drive;
   QsnapQmp *qmp;
   QsnapWatch *watch;
+  /* Called before a guest that writes too fast is stopped for the last pass of a merge. */
+  void (*about_to_stop) (gpointer data);
+  /* Called with drive->merged when base and overlay are the same, and nothing is written until this
+   * returns; and again, should it not have come to that. */
+  void (*note_merged) (QsnapDrive *drive, gpointer data);
+  gpointer data;
 } QsnapOverlay;
 
 /* Chooses names: a file beside the image, or in @directory unless NULL; @id is the capture's. */

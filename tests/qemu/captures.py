@@ -41,13 +41,13 @@ class Capturer:
 
     def finish(self, started):
         directory, running = started
-        return self._take_account(running.finish(), directory)
+        return self.take_account(running.finish(), directory)
 
     def capture(self, directory=None):
         directory = directory or self.next_directory()
-        return self._take_account(qsnapcmd.snapshot(self._qemu.qmp_path, directory), directory)
+        return self.take_account(qsnapcmd.snapshot(self._qemu.qmp_path, directory), directory)
 
-    def _take_account(self, summary, directory):
+    def take_account(self, summary, directory):
         overlay_of = {disk['base']['file']: disk['overlay']['file'] for disk in summary['disks']}
         bases, nvram = self.disk_files, self.efi_variables
         assert set(overlay_of) == {os.path.realpath(path) for path in bases + ([nvram] if nvram else [])}, \

@@ -38,6 +38,10 @@ def kill(process):
         _started.remove(process)
 
 
+def run(command, timeout=60):
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
 def temporary_folder():
     folder = tempfile.mkdtemp(prefix='qsnap-test-')
     _folders.append(folder)
@@ -86,11 +90,31 @@ def qemus_of(folder):
     return found
 
 
+def savers_of(folder):
+    """Every saver that writes into that folder."""
+    found = []
+    for name in os.listdir('/proc'):
+        if not name.isdecimal():
+            continue
+        try:
+            process = Stranger(int(name))
+            open_files = [os.readlink(f'/proc/{name}/fd/{fd}') for fd in os.listdir(f'/proc/{name}/fd')]
+            is_saver = 'qsnap-saver' in process.command_line()[0] if open_files else False
+        except (OSError, IndexError):
+            continue
+        if is_saver and any(file.startswith(f'{folder}/') for file in open_files):
+            found.append(process)
+        else:
+            process.close()
+    return found
+
+
 def remove_folder(folder):
-    """With the QEMUs that a revert has started in it, and whatever a killed test has left mounted."""
-    for qemu in qemus_of(folder):
-        qemu.kill()
-        qemu.close()
+    """With the QEMUs that a revert has started in it, savers that outlived everybody, and whatever a killed test has left
+    mounted."""
+    for process in qemus_of(folder) + savers_of(folder):
+        process.kill()
+        process.close()
     with open('/proc/self/mounts', encoding='utf-8') as mounts:
         left = [line.split()[1] for line in mounts if line.split()[1].startswith(folder + '/')]
     for mount in left:

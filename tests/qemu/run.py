@@ -18,5 +18,6 @@ import test_clones
 import test_restore_bad_input
 import test_delete
 import test_python
+import test_recover
 
 sys.exit(runner.main())
