@@ -17,5 +17,6 @@ import test_restore
 import test_clones
 import test_restore_bad_input
 import test_python
+import test_faults
 
 sys.exit(runner.main())
