@@ -17,6 +17,8 @@ typedef struct
 {
   gboolean json;
   gboolean quiet;
+  /* check, snapshot */
+  int timeout_ms;
   /* snapshot */
   gboolean allow_managed;
   char *name;

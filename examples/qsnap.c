@@ -227,10 +227,21 @@ snapshot_options (Options *options, const char *directory)
   return result;
 }
 
+static QsnapSession *
+new_session (Options *options, const char *address)
+{
+  QsnapSession *session = qsnap_session_new (address);
+
+  if (options->timeout_ms > 0)
+    qsnap_session_set_timeout (session, (guint)options->timeout_ms);
+
+  return session;
+}
+
 static int
 run_check (Options *options, char **arguments)
 {
-  g_autoptr (QsnapSession) session = qsnap_session_new (arguments[0]);
+  g_autoptr (QsnapSession) session = new_session (options, arguments[0]);
   g_autoptr (QsnapSnapshotOptions) wanted = NULL;
   g_autoptr (QsnapReport) report = NULL;
   g_autoptr (GError) error = NULL;
@@ -362,7 +373,7 @@ run_snapshot (Options *options, char **arguments)
 {
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
   g_autoptr (GCancellable) cancellable = g_cancellable_new ();
-  g_autoptr (QsnapSession) session = qsnap_session_new (arguments[0]);
+  g_autoptr (QsnapSession) session = new_session (options, arguments[0]);
   Capture capture = { options, loop, cancellable, session, NULL, NULL };
   int status;
 
@@ -613,6 +624,8 @@ main (int argc, char **argv)
       "snapshot: give up if the guest would be stopped for longer", "MS" },
     { "max-stall-ms", 0, 0, G_OPTION_ARG_INT, &options.max_stall_ms,
       "snapshot: give up if nothing of the memory is written for longer", "MS" },
+    { "timeout-ms", 0, 0, G_OPTION_ARG_INT, &options.timeout_ms,
+      "check, snapshot: give up if QEMU does not answer for longer (default: a minute)", "MS" },
     { "method", 'm', 0, G_OPTION_ARG_STRING, &options.method,
       "revert, clone: auto, map (runs at once) or load (reads all memory first)", "METHOD" },
     { "directory", 'd', 0, G_OPTION_ARG_FILENAME, &options.directory,

@@ -93,9 +93,13 @@ def start_export(directory):
 class Running:
     """A command under way in a process of its own."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, **options):
         self._process = processes.start([command(), *arguments, '--json'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True)
+                                        text=True, **options)
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     def interrupt(self):
         """Ctrl-C."""
@@ -115,5 +119,5 @@ class Running:
 class RunningSnapshot(Running):
     """A capture."""
 
-    def __init__(self, address, directory):
-        super().__init__('snapshot', address, directory)
+    def __init__(self, address, directory, *arguments, **options):
+        super().__init__('snapshot', address, directory, *arguments, **options)

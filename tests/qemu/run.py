@@ -19,5 +19,6 @@ import test_restore_bad_input
 import test_delete
 import test_python
 import test_recover
+import test_faults
 
 sys.exit(runner.main())

@@ -35,6 +35,7 @@ class Test:
     timeout: float    # seconds for the small count, alone on the machine
     needs_qsnap: bool
     alone: bool       # compares times, or needs the whole machine
+    shows: bool       # what it prints is worth reading even if it passes
 
     @property
     def name(self):
@@ -73,11 +74,11 @@ class Run:
         raise harness.Skip(reason)
 
 
-def test(versions=harness.VERSIONS, small=1, full=None, timeout=60, needs_qsnap=True, alone=False):
+def test(versions=harness.VERSIONS, small=1, full=None, timeout=60, needs_qsnap=True, alone=False, shows=False):
     """Registers a test: once for each QEMU version, or once without any."""
     def register(function):
         for version in versions or (None,):
-            _tests.append(Test(function, version, small, full or small, timeout, needs_qsnap, alone))
+            _tests.append(Test(function, version, small, full or small, timeout, needs_qsnap, alone, shows))
         return function
     return register
 
@@ -164,7 +165,7 @@ def run_test(one, full, jobs):
     processes.remove_folder(folder)
 
     if status == 0:
-        return PASSED, ''
+        return PASSED, text if one.shows else ''
     if status == SKIP_STATUS:
         return SKIPPED, text.splitlines()[-1] if text else 'no reason given'
     if status is None:
@@ -183,8 +184,8 @@ def report(one, verdict, text, seconds):
     """In one write, so that two tests do not mix."""
     reason = f' {text}' if verdict == SKIPPED else ''
     lines = [f'{verdict}{reason} - {one.name} {seconds:.1f}s']
-    if verdict == FAILED:
-        lines += ['    ' + line for line in text.splitlines()[-40:]]
+    if verdict == FAILED or (verdict == PASSED and one.shows):
+        lines += ['    ' + line for line in text.splitlines()[0 if one.shows else -40:]]
     print('\n'.join(lines) + '\n', end='', flush=True)
 
 
