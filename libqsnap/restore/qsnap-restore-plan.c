@@ -58,6 +58,7 @@ qsnap_restore_read (QsnapRestore *restore, GError **error)
   restore->snapshot_fd = qsnap_snapshot_open_directory (directory, error);
 
   return restore->snapshot_fd >= 0 && check_owner (restore, error) &&
+         qsnap_snapshot_lock_directory (restore->snapshot_fd, FALSE, error) &&
          qsnap_snapshot_check_bases (restore->manifest, error) && read_image (restore, error);
 }
 
@@ -188,7 +189,7 @@ static gboolean G_GNUC_PRINTF (2, 3) refuse_map (GError **error, const char *for
   reason = g_strdup_vprintf (format, values);
   va_end (values);
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
-               "the guest's memory cannot be mapped: %s; use the method load", reason);
+               "the guest's memory cannot be mapped: %s", reason);
 
   return FALSE;
 }
@@ -299,7 +300,7 @@ plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **e
       return FALSE;
     }
 
-  g_debug ("loading instead: %s", refusal->message);
+  g_ptr_array_add (restore->warnings, g_strdup_printf ("loaded, not mapped: %s", refusal->message));
 
   return plan_load (restore, context, error);
 }

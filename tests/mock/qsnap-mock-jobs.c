@@ -11,6 +11,7 @@ typedef struct
   const char *status;
   char *error;
   gboolean auto_dismiss;
+  gboolean auto_finalize;
 
   /* create */
   JsonObject *options;
@@ -249,22 +250,47 @@ end_commit (MockQemu *mock, Job *job, const char *event)
 }
 
 static void
+finalize_commit (MockQemu *mock, gpointer data)
+{
+  Job *job = find_job (mock, data);
+
+  if (job == NULL || !g_str_equal (job->status, "pending"))
+    return;
+  mark_nodes (mock, job, FALSE);
+  pivot (mock, job);
+  end_commit (mock, job, "BLOCK_JOB_COMPLETED");
+}
+
+static void
+pending_event (MockQemu *mock, Job *job)
+{
+  JsonObject *data = json_object_new ();
+
+  json_object_set_string_member (data, "id", job->id);
+  json_object_set_string_member (data, "type", job->type);
+  mock_event (mock, "BLOCK_JOB_PENDING", data);
+}
+
+static void
 finish_commit (MockQemu *mock, gpointer data)
 {
   Job *job = find_job (mock, data);
 
   if (job == NULL)
     return;
-  mark_nodes (mock, job, FALSE);
-  if (job->error == NULL)
+  if (job->error != NULL)
     {
-      pivot (mock, job);
-      set_status (mock, job, "waiting");
-      set_status (mock, job, "pending");
+      mark_nodes (mock, job, FALSE);
+      set_status (mock, job, "aborting");
+      end_commit (mock, job, "BLOCK_JOB_COMPLETED");
+      return;
     }
+  set_status (mock, job, "waiting");
+  set_status (mock, job, "pending");
+  if (job->auto_finalize)
+    finalize_commit (mock, data);
   else
-    set_status (mock, job, "aborting");
-  end_commit (mock, job, "BLOCK_JOB_COMPLETED");
+    pending_event (mock, job);
 }
 
 static void
@@ -362,6 +388,7 @@ block_commit (MockQemu *mock, JsonObject *arguments, GError **error)
   job->base = g_strdup (base->name);
   job->active = top == root;
   job->auto_dismiss = mock_arg_bool (arguments, "auto-dismiss", TRUE);
+  job->auto_finalize = mock_arg_bool (arguments, "auto-finalize", TRUE);
   mark_nodes (mock, job, TRUE);
   go_on (mock, job, ready_commit);
   return mock_empty ();
@@ -395,6 +422,20 @@ job_complete (MockQemu *mock, JsonObject *arguments, GError **error)
     return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'complete'",
                       job->id, job->status);
   go_on (mock, job, finish_commit);
+  return mock_empty ();
+}
+
+static JsonNode *
+job_finalize (MockQemu *mock, JsonObject *arguments, GError **error)
+{
+  Job *job = job_argument (mock, arguments, error);
+
+  if (job == NULL)
+    return NULL;
+  if (!g_str_equal (job->status, "pending"))
+    return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'finalize'",
+                      job->id, job->status);
+  go_on (mock, job, finalize_commit);
   return mock_empty ();
 }
 
@@ -496,15 +537,11 @@ query_block_jobs (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, G_GNUC_UN
 }
 
 const MockCommand mock_jobs_commands[] = {
-  { "blockdev-create", blockdev_create },
-  { "block-commit", block_commit },
-  { "block-job-cancel", job_cancel },
-  { "job-cancel", job_cancel },
-  { "job-complete", job_complete },
-  { "job-dismiss", job_dismiss },
-  { "query-jobs", query_jobs },
-  { "query-block-jobs", query_block_jobs },
-  { NULL, NULL },
+  { "blockdev-create", blockdev_create },   { "block-commit", block_commit },
+  { "block-job-cancel", job_cancel },       { "job-cancel", job_cancel },
+  { "job-complete", job_complete },         { "job-dismiss", job_dismiss },
+  { "job-finalize", job_finalize },         { "query-jobs", query_jobs },
+  { "query-block-jobs", query_block_jobs }, { NULL, NULL },
 };
 
 /* --- what tests see and set --- */

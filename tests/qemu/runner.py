@@ -2,8 +2,11 @@
 """A tiny test runner: one process a test, so that a test which hangs is killed with all it started."""
 
 import argparse
+import concurrent.futures
 import dataclasses
+import faulthandler
 import fnmatch
+import glob
 import os
 import select
 import signal
@@ -18,6 +21,7 @@ import qsnapcmd
 
 PASSED, FAILED, SKIPPED = 'ok', 'FAIL', 'SKIP'
 SKIP_STATUS = 77
+TELL_SIGNAL = signal.SIGUSR1  # asks a test where it is
 
 _tests = []
 
@@ -28,8 +32,9 @@ class Test:
     version: str      # of QEMU; None: the test needs none
     small: int
     full: int
-    timeout: float    # seconds for the small count
+    timeout: float    # seconds for the small count, alone on the machine
     needs_qsnap: bool
+    alone: bool       # compares times, or needs the whole machine
 
     @property
     def name(self):
@@ -38,8 +43,8 @@ class Test:
     def count(self, full):
         return self.full if full else self.small
 
-    def time_limit(self, full):
-        return self.timeout * max(1, self.count(full) / self.small)
+    def time_limit(self, full, jobs):
+        return self.timeout * jobs * max(1, self.count(full) / self.small)
 
 
 class Run:
@@ -68,11 +73,11 @@ class Run:
         raise harness.Skip(reason)
 
 
-def test(versions=harness.VERSIONS, small=1, full=None, timeout=60, needs_qsnap=True):
+def test(versions=harness.VERSIONS, small=1, full=None, timeout=60, needs_qsnap=True, alone=False):
     """Registers a test: once for each QEMU version, or once without any."""
     def register(function):
         for version in versions or (None,):
-            _tests.append(Test(function, version, small, full or small, timeout, needs_qsnap))
+            _tests.append(Test(function, version, small, full or small, timeout, needs_qsnap, alone))
         return function
     return register
 
@@ -92,6 +97,7 @@ def reason_to_skip(one):
 
 def run_in_this_process(one, full, folder):
     tempfile.tempdir = folder
+    faulthandler.register(TELL_SIGNAL)
     status = 1
     try:
         one.function(Run(one.version, one.count(full)))
@@ -116,6 +122,8 @@ def wait_for(pid, seconds):
     try:
         ended = select.select([pidfd], [], [], seconds)[0]
         if not ended:
+            os.kill(pid, TELL_SIGNAL)
+            time.sleep(0.5)
             os.kill(pid, signal.SIGKILL)  # what it started dies with it
         status = os.waitpid(pid, 0)[1]
     finally:
@@ -123,13 +131,23 @@ def wait_for(pid, seconds):
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
-def run_test(one, full):
+def tails(folder):
+    """What the guests and their QEMUs said last, for a test that hung."""
+    for path in sorted(glob.glob(os.path.join(folder, '**', '*.log'), recursive=True)):
+        with open(path, errors='replace') as file:
+            lines = file.read().splitlines()[-8:]
+        if lines:
+            yield f'{os.path.relpath(path, folder)}:'
+            yield from ('  ' + line for line in lines)
+
+
+def run_test(one, full, jobs):
     """(verdict, what to tell)"""
     reason = reason_to_skip(one)
     if reason:
         return SKIPPED, reason
 
-    limit = one.time_limit(full)
+    limit = one.time_limit(full, jobs)
     folder = processes.temporary_folder()
     with tempfile.TemporaryFile('w+', errors='replace') as log:
         sys.stdout.flush()
@@ -142,6 +160,7 @@ def run_test(one, full):
         status = wait_for(pid, limit)
         log.seek(0)
         text = log.read().strip()
+        hung = list(tails(folder)) if status is None else []
     processes.remove_folder(folder)
 
     if status == 0:
@@ -149,6 +168,7 @@ def run_test(one, full):
     if status == SKIP_STATUS:
         return SKIPPED, text.splitlines()[-1] if text else 'no reason given'
     if status is None:
+        text = '\n'.join([text, *hung])
         text += f'\nkilled after {limit:.0f} s'
     return FAILED, text
 
@@ -160,10 +180,27 @@ def selected(pattern, version):
 
 
 def report(one, verdict, text, seconds):
+    """In one write, so that two tests do not mix."""
     reason = f' {text}' if verdict == SKIPPED else ''
-    print(f'{verdict}{reason} - {one.name} {seconds:.1f}s', flush=True)
+    lines = [f'{verdict}{reason} - {one.name} {seconds:.1f}s']
     if verdict == FAILED:
-        print('\n'.join('    ' + line for line in text.splitlines()[-40:]), flush=True)
+        lines += ['    ' + line for line in text.splitlines()[-40:]]
+    print('\n'.join(lines) + '\n', end='', flush=True)
+
+
+def run_and_report(one, full, jobs):
+    start = time.monotonic()
+    verdict, text = run_test(one, full, jobs)
+    report(one, verdict, text, time.monotonic() - start)
+    return verdict
+
+
+def run_all(tests, full, jobs):
+    """The verdicts. Tests that do not have to be alone run beside each other: much of a guest's boot is waiting."""
+    together = [one for one in tests if not one.alone]
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        verdicts = list(pool.map(lambda one: run_and_report(one, full, jobs), together))
+    return verdicts + [run_and_report(one, full, 1) for one in tests if one.alone]
 
 
 def main():
@@ -171,6 +208,7 @@ def main():
     parser.add_argument('--full', action='store_true', help='the full counts')
     parser.add_argument('-k', metavar='PATTERN', help='only tests whose name has this in it, or matches it')
     parser.add_argument('--qemu', choices=harness.VERSIONS)
+    parser.add_argument('--jobs', metavar='N', type=int, default=2, help='tests at the same time (2)')
     parser.add_argument('--list', action='store_true')
     options = parser.parse_args()
 
@@ -180,11 +218,7 @@ def main():
             print(f'{one.name}  small {one.small}, full {one.full}, {one.timeout} s')
         return 0
 
-    counts = {PASSED: 0, FAILED: 0, SKIPPED: 0}
-    for one in tests:
-        start = time.monotonic()
-        verdict, text = run_test(one, options.full)
-        report(one, verdict, text, time.monotonic() - start)
-        counts[verdict] += 1
-    print(f'{counts[PASSED]} passed, {counts[FAILED]} failed, {counts[SKIPPED]} skipped')
-    return 1 if counts[FAILED] else 0
+    verdicts = run_all(tests, options.full, options.jobs)
+    print(', '.join(f'{verdicts.count(verdict)} {word}'
+                    for verdict, word in ((PASSED, 'passed'), (FAILED, 'failed'), (SKIPPED, 'skipped'))))
+    return 1 if FAILED in verdicts else 0

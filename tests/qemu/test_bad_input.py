@@ -239,8 +239,8 @@ def qemu_without_permission_to_track_memory(run):
     socket_path = run.file('nobody.sock')
     for path in (run.folder, os.path.dirname(run.folder)):
         os.chmod(path, 0o777)
-    processes.start(['timeout', '60', 'qemu-system-x86_64', '-accel', 'tcg', '-m', '64', '-display', 'none', '-nodefaults',
-                     '-qmp', f'unix:{socket_path},server=on,wait=off'], **AS_NOBODY)
+    processes.start(['qemu-system-x86_64', '-accel', 'tcg', '-m', '64', '-display', 'none', '-nodefaults', '-qmp',
+                      f'unix:{socket_path},server=on,wait=off'], **AS_NOBODY)
     harness.wait_until(lambda: os.path.exists(socket_path), 20, 'the monitor of that QEMU')
     time.sleep(0.5)
     for arguments in (('check', socket_path), ('snapshot', socket_path, run.file('snapshot'))):

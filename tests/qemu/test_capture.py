@@ -274,7 +274,7 @@ def interrupt_while_memory_is_saved(run):
 
 # Every kind of guest
 
-@test(timeout=90)
+@test(timeout=90, alone=True)
 def same_pause_without_debug_threads(run):
     def median_pause(debug_threads):
         qemu = run.boot([Disk(harness.create_disk(run.file(f'threads-{debug_threads}.raw')))], debug_threads=debug_threads)

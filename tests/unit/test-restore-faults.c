@@ -457,11 +457,14 @@ main (int argc, char **argv)
   fixture_add ("/restore-faults/load", test_load);
   fixture_add ("/restore-faults/map", test_map);
   fixture_add ("/restore-faults/commands", test_commands);
-  fixture_add ("/restore-faults/no-greeting", test_no_greeting);
+  /* Seconds of waiting, whichever QEMU it is. */
+  g_test_add_data_func ("/restore-faults/no-greeting", GINT_TO_POINTER (MOCK_STYLE_7_2),
+                        test_no_greeting);
   fixture_add ("/restore-faults/cancel", test_cancel);
   fixture_add ("/restore-faults/cancelled-before", test_cancelled_before);
   fixture_add ("/restore-faults/cancel-at-any-time", test_cancel_at_any_time);
-  fixture_add ("/restore-faults/quit-ignored", test_quit_ignored);
+  g_test_add_data_func ("/restore-faults/quit-ignored", GINT_TO_POINTER (MOCK_STYLE_10),
+                        test_quit_ignored);
   fixture_add ("/restore-faults/quit-cancelled", test_quit_cancelled);
   fixture_add ("/restore-faults/quit-without-connection", test_quit_without_connection);
   return g_test_run ();
