@@ -30,12 +30,12 @@ def torture_guest(run, qemu, version=None):
     qemu.assert_consistent()
 
 
-@test(small=2, full=25, timeout=90)
+@test(small=2, full=25, timeout=120)
 def torture_of_reverts(run):
     torture_guest(run, run.boot(run.disks(2)))
 
 
-@test(small=2, full=25, timeout=90)
+@test(small=2, full=25, timeout=120)
 def torture_of_reverts_on_the_other_qemu(run):
     """Captured on this version, reverted on the other one."""
     harness.qemu_binary(other_version(run.version))
@@ -61,19 +61,19 @@ def disks_of(run, *kinds):
             for index, (disk_format, frontend, style) in enumerate(kinds)]
 
 
-@test()
+@test(timeout=90)
 def revert_of_every_kind_of_drive(run):
     capture_and_revert(run, disks_of(run, ('raw', 'virtio', 'drive-if'), ('qcow2', 'virtio', 'drive-if'),
                                      ('qcow2', 'virtio', 'drive'), ('raw', 'scsi', 'drive')))
 
 
-@test()
+@test(timeout=90)
 def revert_of_every_kind_of_blockdev(run):
     capture_and_revert(run, disks_of(run, ('raw', 'virtio', 'blockdev'), ('qcow2', 'virtio', 'blockdev-json'),
                                      ('qcow2', 'virtio', 'blockdev-nested'), ('raw', 'scsi', 'blockdev')))
 
 
-@test()
+@test(timeout=90)
 def revert_of_disks_on_ide(run):
     """On "pc", because Debian's cloud kernel has no AHCI."""
     capture_and_revert(run, disks_of(run, ('qcow2', 'hda', ''), ('raw', 'ide', 'drive')), machine='pc')
@@ -104,28 +104,28 @@ def revert_of_pflash(run):
     qemu.assert_alive()
 
 
-@test()
+@test(timeout=90)
 def revert_of_numa_backends(run):
     capture_and_revert(run, memory='numa')
 
 
-@test()
+@test(timeout=90)
 def revert_of_a_pc_dimm(run):
     capture_and_revert(run, memory='pc-dimm')
 
 
-@test()
+@test(timeout=90)
 def revert_of_a_shared_memfd(run):
     """The reverted guest must not share it."""
     capture_and_revert(run, memory='memfd-shared')
 
 
-@test()
+@test(timeout=90)
 def revert_of_microvm(run):
     """Without a PCI bus, and with ACPI: Debian's kernel does not look for virtio-mmio on its command line."""
     capture_and_revert(run, run.disks(1, frontend='virtio-mmio', style='drive'), machine='microvm,acpi=on')
 
 
-@test()
+@test(timeout=90)
 def revert_of_a_guest_without_disks(run):
     capture_and_revert(run, disks=[])

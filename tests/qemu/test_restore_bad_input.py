@@ -110,7 +110,7 @@ def hostile_manifest_is_not_reverted(run):
     snapshot.assert_still_sound()
 
 
-@test(versions=('7.2',))
+@test(versions=('7.2',), timeout=90)
 def snapshot_of_somebody_else_is_not_reverted(run):
     """Its command line would run with the rights of whoever reverts it."""
     skip_unless_root(run)
@@ -136,7 +136,7 @@ def revert_that_qemu_refuses(run):
     snapshot.assert_still_sound()
 
 
-@test()
+@test(timeout=90)
 def revert_with_other_hardware(run):
     """What QEMU says only once it has the devices' state; and what can be told before."""
     snapshot = Refusals(run)
@@ -182,7 +182,7 @@ def interrupt_while_reverting(run):
     snapshot.assert_still_sound()
 
 
-@test(versions=('7.2',))
+@test(versions=('7.2',), timeout=90)
 def directory_of_the_revert_is_in_use(run):
     """What is there already is nobody's business of ours."""
     snapshot = Refusals(run)
