@@ -37,12 +37,17 @@ int fail (const GError *error);
 int usage (const char *problem, const char *what);
 int print_json (JsonNode *node);
 
+/* On a terminal only. */
+void show_bar (Options *options, const char *what, guint64 done, guint64 total);
+void clear_bar (void);
+
 void print_strings (GStrv strings, const char *prefix);
 JsonNode *strings_to_json (GStrv strings);
 void print_summary (QsnapSnapshot *snapshot);
 JsonNode *snapshot_to_json (QsnapSnapshot *snapshot);
 QsnapSnapshot *load_snapshot (const char *directory, GError **error);
 
+int run_delete (Options *options, char **arguments);
 int run_revert (Options *options, char **arguments);
 int run_clone (Options *options, char **arguments);
 int run_recover (Options *options, char **arguments);

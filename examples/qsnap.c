@@ -126,6 +126,37 @@ print_summary (QsnapSnapshot *snapshot)
   print_strings (warnings, "warning: ");
 }
 
+#define BAR_WIDTH 40
+
+static gboolean has_bar;
+
+void
+clear_bar (void)
+{
+  if (has_bar)
+    g_printerr ("\r\033[K");
+  has_bar = FALSE;
+}
+
+void
+show_bar (Options *options, const char *what, guint64 done, guint64 total)
+{
+  g_autofree char *done_text = size_text (done);
+  g_autofree char *total_text = size_text (total);
+  char bar[BAR_WIDTH + 1];
+  gsize filled;
+
+  if (total == 0 || options->quiet || !isatty (STDERR_FILENO))
+    return;
+
+  filled = (gsize)((double)MIN (done, total) / (double)total * BAR_WIDTH);
+  memset (bar, '.', BAR_WIDTH);
+  memset (bar, '#', filled);
+  bar[BAR_WIDTH] = '\0';
+  g_printerr ("\r%s [%s] %s of %s\033[K", what, bar, done_text, total_text);
+  has_bar = TRUE;
+}
+
 /* --- check --------------------------------------------------------------------------------- */
 
 JsonNode *
@@ -226,38 +257,13 @@ typedef struct
   QsnapSession *session;
   QsnapSnapshot *snapshot;
   GError *error;
-  gboolean has_bar;
 } Capture;
-
-#define BAR_WIDTH 40
-
-static void
-clear_bar (Capture *capture)
-{
-  if (capture->has_bar)
-    g_printerr ("\r\033[K");
-  capture->has_bar = FALSE;
-}
 
 static void
 on_progress (QsnapSession *session, GParamSpec *pspec, Capture *capture)
 {
-  guint64 done = qsnap_session_get_bytes_done (session);
-  guint64 total = qsnap_session_get_bytes_total (session);
-  g_autofree char *done_text = size_text (done);
-  g_autofree char *total_text = size_text (total);
-  char bar[BAR_WIDTH + 1];
-  int filled;
-
-  if (total == 0 || capture->options->quiet || !isatty (STDERR_FILENO))
-    return;
-
-  filled = (int)(MIN (done, total) * BAR_WIDTH / total);
-  memset (bar, '.', BAR_WIDTH);
-  memset (bar, '#', (gsize)filled);
-  bar[BAR_WIDTH] = '\0';
-  g_printerr ("\rsaving memory [%s] %s of %s\033[K", bar, done_text, total_text);
-  capture->has_bar = TRUE;
+  show_bar (capture->options, "saving memory", qsnap_session_get_bytes_done (session),
+            qsnap_session_get_bytes_total (session));
 }
 
 static void
@@ -266,7 +272,7 @@ on_phase (QsnapSession *session, GParamSpec *pspec, Capture *capture)
   if (qsnap_session_get_phase (session) != QSNAP_PHASE_ROLLING_BACK || capture->options->quiet)
     return;
 
-  clear_bar (capture);
+  clear_bar ();
   g_printerr ("putting the guest back as it was ...\n");
 }
 
@@ -278,7 +284,7 @@ on_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot, Capture *captu
   if (capture->options->quiet)
     return;
 
-  clear_bar (capture);
+  clear_bar ();
   g_printerr ("point in time reached: %s, the guest was stopped for %.1f ms\n", time,
               (double)qsnap_snapshot_get_pause_us (snapshot) / 1e3);
 }
@@ -286,7 +292,7 @@ on_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot, Capture *captu
 static void
 on_stalled (QsnapSession *session, guint milliseconds, Capture *capture)
 {
-  clear_bar (capture);
+  clear_bar ();
   g_printerr ("warning: nothing was written for %.1f seconds\n", milliseconds / 1e3);
 }
 
@@ -307,7 +313,7 @@ on_done (GObject *source, GAsyncResult *result, gpointer data)
 
   capture->snapshot =
       qsnap_session_instant_snapshot_finish (QSNAP_SESSION (source), result, &capture->error);
-  clear_bar (capture);
+  clear_bar ();
   g_main_loop_quit (capture->loop);
 }
 
@@ -357,7 +363,7 @@ run_snapshot (Options *options, char **arguments)
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
   g_autoptr (GCancellable) cancellable = g_cancellable_new ();
   g_autoptr (QsnapSession) session = qsnap_session_new (arguments[0]);
-  Capture capture = { options, loop, cancellable, session, NULL, NULL, FALSE };
+  Capture capture = { options, loop, cancellable, session, NULL, NULL };
   int status;
 
   if (!qsnap_session_open (session, cancellable, &capture.error))
@@ -529,6 +535,8 @@ static const Command commands[] = {
   { "clone", "DIR [-- QEMU…]", "as revert, -n times, side by side", 1, G_MAXINT, run_clone },
   { "recover", "[ADDRESS] DIR", "finish or undo what a client that died left in DIR", 1, 2,
     run_recover },
+  { "delete", "DIR [ADDRESS]", "delete a snapshot; ADDRESS: of the guest that runs on its overlay",
+    1, 2, run_delete },
   { "quit", "ADDRESS", "end a QEMU, as if its power was cut", 1, 1, run_quit },
 };
 

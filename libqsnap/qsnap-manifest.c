@@ -303,10 +303,10 @@ qsnap_manifest_parse (const char *text, gsize length, GError **error)
 }
 
 static char *
-read_text (int dir_fd, gsize *length, GError **error)
+read_text (int dir_fd, const char *name, gsize *length, GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  char *text = qsnap_io_read_whole (dir_fd, QSNAP_MANIFEST_FILE, MAX_SIZE, length, &failure);
+  char *text = qsnap_io_read_whole (dir_fd, name, MAX_SIZE, length, &failure);
 
   if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
     g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
@@ -317,11 +317,23 @@ read_text (int dir_fd, gsize *length, GError **error)
   return text;
 }
 
+static JsonObject *
+read_manifest (int dir_fd, const char *name, GError **error)
+{
+  gsize length;
+  g_autofree char *text = read_text (dir_fd, name, &length, error);
+
+  return text != NULL ? qsnap_manifest_parse (text, length, error) : NULL;
+}
+
 JsonObject *
 qsnap_manifest_read (int dir_fd, GError **error)
 {
-  gsize length;
-  g_autofree char *text = read_text (dir_fd, &length, error);
+  return read_manifest (dir_fd, QSNAP_MANIFEST_FILE, error);
+}
 
-  return text != NULL ? qsnap_manifest_parse (text, length, error) : NULL;
+JsonObject *
+qsnap_manifest_read_deleted (int dir_fd, GError **error)
+{
+  return read_manifest (dir_fd, QSNAP_MANIFEST_DELETED, error);
 }

@@ -11,6 +11,8 @@ G_BEGIN_DECLS
  * no snapshot. Its layout is in docs/file-format.md. */
 
 #define QSNAP_MANIFEST_FILE "snapshot.json"
+/* Its name once the deletion of the snapshot has begun. */
+#define QSNAP_MANIFEST_DELETED "deleted.json"
 #define QSNAP_MANIFEST_SCHEMA 1
 
 /* Sets "format", "schema" and "checksum" in @manifest and writes it; when this returns TRUE the
@@ -20,6 +22,8 @@ gboolean qsnap_manifest_write (int dir_fd, JsonObject *manifest, GError **error)
 /* Reads it back. Nothing in it is trusted: it has the schema, its own checksum holds, every member
  * that the library uses is there and of the right type and range. */
 JsonObject *qsnap_manifest_read (int dir_fd, GError **error);
+/* The same for a snapshot whose deletion has begun. */
+JsonObject *qsnap_manifest_read_deleted (int dir_fd, GError **error);
 
 /* Parses what a manifest says; split from reading for tests and fuzzing. */
 JsonObject *qsnap_manifest_parse (const char *text, gsize length, GError **error);

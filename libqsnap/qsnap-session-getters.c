@@ -114,7 +114,8 @@ qsnap_session_get_phase (QsnapSession *self)
  * qsnap_session_get_bytes_done:
  * @self: a session
  *
- * How many bytes of the guest's RAM the operation has dealt with.
+ * How many bytes of the guest's RAM the operation has dealt with; when a snapshot is deleted, of its
+ * overlays.
  *
  * Returns: bytes
  *
@@ -136,7 +137,7 @@ qsnap_session_get_bytes_done (QsnapSession *self)
  * qsnap_session_get_bytes_total:
  * @self: a session
  *
- * How many bytes of RAM the guest has.
+ * How many bytes of RAM the guest has, or, when a snapshot is deleted, how many there are to merge.
  *
  * Returns: bytes; 0 before it is known
  *

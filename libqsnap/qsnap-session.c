@@ -486,8 +486,8 @@ install_operation_properties (void)
   /**
    * QsnapSession:bytes-done:
    *
-   * How many bytes of the guest's RAM the operation has dealt with. `notify` comes at most ten
-   * times a second.
+   * How many bytes of the guest's RAM the operation has dealt with; when a snapshot is deleted, of
+   * its overlays. `notify` comes at most ten times a second.
    *
    * Since: 1.0
    */
@@ -495,7 +495,8 @@ install_operation_properties (void)
   /**
    * QsnapSession:bytes-total:
    *
-   * How many bytes of RAM the guest has; 0 before it is known.
+   * How many bytes of RAM the guest has, or, when a snapshot is deleted, how many there are to
+   * merge; 0 before it is known.
    *
    * Since: 1.0
    */

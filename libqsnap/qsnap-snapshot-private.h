@@ -20,13 +20,18 @@ struct _QsnapSnapshot
   /* Guarded by lock: replaced once, when the snapshot is sealed. */
   JsonObject *manifest;
   gboolean sealed;
+  /* It was sealed once; its deletion has begun, or has ended. */
+  gboolean deleting;
 };
 
 JsonObject *qsnap_snapshot_ref_manifest (QsnapSnapshot *snapshot);
-/* QSNAP_ERROR_BUSY for one that is still being saved. */
+/* QSNAP_ERROR_BUSY for one that is still being saved, or that is being deleted. */
 gboolean qsnap_snapshot_check_sealed (QsnapSnapshot *snapshot, GError **error);
 /* Opens the snapshot's directory. */
 int qsnap_snapshot_open_directory (GFile *directory, GError **error);
+/* A capture, its saver and a deletion hold the directory for themselves, a revert shares it until its
+ * QEMU has the images open and their locks are seen. QSNAP_ERROR_BUSY. */
+gboolean qsnap_snapshot_lock_directory (int dir_fd, gboolean exclusive, GError **error);
 /* That every base is the file that it was. */
 gboolean qsnap_snapshot_check_bases (JsonObject *manifest, GError **error);
 
@@ -35,5 +40,8 @@ QsnapSnapshot *qsnap_snapshot_new_unsealed (GFile *directory, JsonObject *manife
 
 /* The snapshot is on stable storage as @manifest (taken) says. */
 void qsnap_snapshot_seal (QsnapSnapshot *snapshot, JsonObject *manifest);
+
+/* It is not a snapshot any more (or is one again). */
+void qsnap_snapshot_set_deleting (QsnapSnapshot *snapshot, gboolean deleting);
 
 G_END_DECLS

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "disk/qsnap-drive.h"
@@ -15,6 +16,9 @@
 #include "qsnap-disk-private.h"
 #include "qsnap-json.h"
 #include "qsnap-manifest.h"
+
+#define LOCK_PATIENCE_US (3 * G_USEC_PER_SEC)
+#define LOCK_POLL_US (10 * 1000)
 
 /**
  * SECTION:qsnap-snapshot
@@ -30,7 +34,8 @@
  *
  * The guest's disk is the overlay from the point in time on. The base belongs to the snapshot:
  * booting it, or writing to it in any way, destroys both the snapshot and the guest's disk.
- * qsnap_snapshot_verify() finds a base that was changed.
+ * qsnap_snapshot_verify() finds a base that was changed. qsnap_snapshot_delete() and
+ * qsnap_session_delete_snapshot() give the base back to the guest.
  *
  * Any thread may call its methods. `notify::sealed` is emitted where the session emits its signals.
  */
@@ -185,7 +190,7 @@ install_fixed_properties (GParamFlags flags)
   /**
    * QsnapSnapshot:sealed:
    *
-   * Whether all of it is on stable storage.
+   * Whether all of it is on stable storage. %FALSE again once its deletion has begun.
    *
    * Since: 1.0
    */
@@ -394,6 +399,15 @@ qsnap_snapshot_seal (QsnapSnapshot *self, JsonObject *manifest)
   g_mutex_unlock (&self->lock);
 }
 
+void
+qsnap_snapshot_set_deleting (QsnapSnapshot *self, gboolean deleting)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
+
+  self->deleting = deleting;
+  self->sealed = !deleting;
+}
+
 /* --- loading ------------------------------------------------------------------------------- */
 
 int
@@ -416,6 +430,29 @@ qsnap_snapshot_open_directory (GFile *directory, GError **error)
   return fd;
 }
 
+/* A saver ends a moment after its snapshot was sealed. */
+gboolean
+qsnap_snapshot_lock_directory (int dir_fd, gboolean exclusive, GError **error)
+{
+  const gint64 deadline = g_get_monotonic_time () + LOCK_PATIENCE_US;
+
+  while (flock (dir_fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0)
+    {
+      if (errno != EWOULDBLOCK && errno != EINTR)
+        return qsnap_io_fail (error, errno, "cannot lock the snapshot's directory");
+      if (g_get_monotonic_time () > deadline)
+        {
+          g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
+                               "the snapshot is being saved, brought back or deleted by somebody "
+                               "else");
+          return FALSE;
+        }
+      g_usleep (LOCK_POLL_US);
+    }
+
+  return TRUE;
+}
+
 static void
 prefix_with_path (GError **error, GFile *directory)
 {
@@ -423,6 +460,24 @@ prefix_with_path (GError **error, GFile *directory)
 
   if (error != NULL && *error != NULL && path != NULL && strstr ((*error)->message, path) == NULL)
     g_prefix_error (error, "%s: ", path);
+}
+
+static JsonObject *
+read_manifest (int dir_fd, gboolean *deleting, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  JsonObject *manifest = qsnap_manifest_read (dir_fd, &failure);
+
+  *deleting = FALSE;
+  if (manifest == NULL && g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
+    {
+      manifest = qsnap_manifest_read_deleted (dir_fd, NULL);
+      *deleting = manifest != NULL;
+    }
+  if (manifest == NULL)
+    g_propagate_error (error, g_steal_pointer (&failure));
+
+  return manifest;
 }
 
 /**
@@ -433,6 +488,9 @@ prefix_with_path (GError **error, GFile *directory)
  *
  * Loads a sealed snapshot: reads its manifest and checks its structure. The checksums of the memory
  * are left to qsnap_snapshot_verify().
+ *
+ * One whose deletion was begun and not finished is loaded too, so that it can be deleted:
+ * #QsnapSnapshot:sealed is %FALSE then, and nothing else can be done with it.
  *
  * Errors: %G_IO_ERROR_NOT_FOUND where there is no snapshot (an interrupted capture has a journal,
  * but no manifest), %QSNAP_ERROR_CORRUPT, %QSNAP_ERROR_UNSUPPORTED for the schema of a newer
@@ -448,6 +506,7 @@ qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error
   g_autoptr (JsonObject) manifest = NULL;
   g_autoptr (QsnapImage) image = NULL;
   QsnapSnapshot *self;
+  gboolean deleting;
   int dir_fd;
 
   g_return_val_if_fail (G_IS_FILE (directory), NULL);
@@ -459,7 +518,7 @@ qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error
   if (dir_fd < 0)
     return NULL;
 
-  manifest = qsnap_manifest_read (dir_fd, error);
+  manifest = read_manifest (dir_fd, &deleting, error);
   if (manifest != NULL)
     image = qsnap_image_new (dir_fd, qsnap_json_get_object (manifest, "memory"), error);
   close (dir_fd);
@@ -470,7 +529,7 @@ qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error
     }
 
   self = qsnap_snapshot_new_unsealed (directory, g_steal_pointer (&manifest));
-  self->sealed = TRUE;
+  qsnap_snapshot_set_deleting (self, deleting);
 
   return self;
 }
@@ -491,7 +550,8 @@ compare_times (gconstpointer a, gconstpointer b, gpointer user_data)
  * @error: return location for an error
  *
  * Finds the snapshots in the directories below @parent, oldest first. What is not a snapshot, or a
- * damaged one, is left out, with a debug message: qsnap_snapshot_load() says what is wrong with it.
+ * damaged one, or one that is being deleted, is left out, with a debug message:
+ * qsnap_snapshot_load() says what is wrong with it.
  *
  * Returns: (transfer full): a list of #QsnapSnapshot
  *
@@ -526,10 +586,10 @@ qsnap_snapshot_list (GFile *parent, GCancellable *cancellable, GError **error)
         continue;
 
       snapshot = qsnap_snapshot_load (child, cancellable, &failure);
-      if (snapshot != NULL)
+      if (snapshot != NULL && qsnap_snapshot_get_sealed (snapshot))
         g_list_store_append (store, snapshot);
       else
-        g_debug ("not listed: %s", failure->message);
+        g_debug ("not listed: %s", failure != NULL ? failure->message : "it is being deleted");
     }
 
   g_list_store_sort (store, compare_times, NULL);
@@ -545,8 +605,8 @@ qsnap_snapshot_check_sealed (QsnapSnapshot *self, GError **error)
   if (qsnap_snapshot_get_sealed (self))
     return TRUE;
 
-  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY, "snapshot %s is still being saved",
-               self->name);
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY, "snapshot %s is %s", self->name,
+               self->deleting ? "being deleted, or is deleted" : "still being saved");
 
   return FALSE;
 }

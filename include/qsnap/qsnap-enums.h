@@ -17,7 +17,9 @@ G_BEGIN_DECLS
  * @QSNAP_PHASE_PREPARING: files, overlays and the saver are made while the guest runs
  * @QSNAP_PHASE_PAUSING: the guest is stopped, its disks are snapshot, its memory is protected
  * @QSNAP_PHASE_SAVING: the point in time has passed, the guest runs, memory is being saved
- * @QSNAP_PHASE_SETTLING: what was changed in QEMU for the capture is put back
+ * @QSNAP_PHASE_MERGING: a snapshot is being deleted: what the guest wrote since is brought into the
+ *   images that it had
+ * @QSNAP_PHASE_SETTLING: what was changed in QEMU is put back, what is not needed is removed
  * @QSNAP_PHASE_SEALING: everything is brought to stable storage
  * @QSNAP_PHASE_ROLLING_BACK: the operation failed or was cancelled and is being undone
  *
@@ -32,6 +34,7 @@ typedef enum {
   QSNAP_PHASE_PREPARING,
   QSNAP_PHASE_PAUSING,
   QSNAP_PHASE_SAVING,
+  QSNAP_PHASE_MERGING,
   QSNAP_PHASE_SETTLING,
   QSNAP_PHASE_SEALING,
   QSNAP_PHASE_ROLLING_BACK

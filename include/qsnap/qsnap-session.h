@@ -81,6 +81,17 @@ QsnapSnapshot *qsnap_session_recover_finish (QsnapSession *self, GAsyncResult *r
                                              GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_session_delete_snapshot (QsnapSession *self, QsnapSnapshot *snapshot,
+                                        GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_delete_snapshot_async (QsnapSession *self, QsnapSnapshot *snapshot,
+                                          GCancellable *cancellable, GAsyncReadyCallback callback,
+                                          gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_session_delete_snapshot_finish (QsnapSession *self, GAsyncResult *result,
+                                               GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_session_quit (QsnapSession *self, GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_session_quit_async (QsnapSession *self, GCancellable *cancellable,

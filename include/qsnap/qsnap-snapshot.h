@@ -71,6 +71,14 @@ GStrv qsnap_snapshot_build_command (QsnapSnapshot *self, QsnapRestoreOptions *op
                                     GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_delete (QsnapSnapshot *self, GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_delete_async (QsnapSnapshot *self, GCancellable *cancellable,
+                                  GAsyncReadyCallback callback, gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_delete_finish (QsnapSnapshot *self, GAsyncResult *result, GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
 GFile *qsnap_snapshot_get_directory (QsnapSnapshot *self);
 QSNAP_AVAILABLE_IN_1_0
 const char *qsnap_snapshot_get_name (QsnapSnapshot *self);

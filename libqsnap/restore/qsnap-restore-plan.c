@@ -58,6 +58,7 @@ qsnap_restore_read (QsnapRestore *restore, GError **error)
   restore->snapshot_fd = qsnap_snapshot_open_directory (directory, error);
 
   return restore->snapshot_fd >= 0 && check_owner (restore, error) &&
+         qsnap_snapshot_lock_directory (restore->snapshot_fd, FALSE, error) &&
          qsnap_snapshot_check_bases (restore->manifest, error) && read_image (restore, error);
 }
 

@@ -250,35 +250,47 @@ end_commit (MockQemu *mock, Job *job, const char *event)
 }
 
 static void
+finalize_commit (MockQemu *mock, gpointer data)
+{
+  Job *job = find_job (mock, data);
+
+  if (job == NULL || !g_str_equal (job->status, "pending"))
+    return;
+  mark_nodes (mock, job, FALSE);
+  pivot (mock, job);
+  end_commit (mock, job, "BLOCK_JOB_COMPLETED");
+}
+
+static void
+pending_event (MockQemu *mock, Job *job)
+{
+  JsonObject *data = json_object_new ();
+
+  json_object_set_string_member (data, "id", job->id);
+  json_object_set_string_member (data, "type", job->type);
+  mock_event (mock, "BLOCK_JOB_PENDING", data);
+}
+
+static void
 finish_commit (MockQemu *mock, gpointer data)
 {
   Job *job = find_job (mock, data);
 
   if (job == NULL)
     return;
-  mark_nodes (mock, job, FALSE);
-  if (job->error == NULL)
-    pivot (mock, job);
-  else
-    set_status (mock, job, "aborting");
-  end_commit (mock, job, "BLOCK_JOB_COMPLETED");
-}
-
-/* QEMU tells of it whether or not it waits. */
-static void
-settle_commit (MockQemu *mock, gpointer data)
-{
-  Job *job = find_job (mock, data);
-
-  if (job == NULL)
-    return;
-  if (job->error == NULL)
+  if (job->error != NULL)
     {
-      set_status (mock, job, "waiting");
-      set_status (mock, job, "pending");
+      mark_nodes (mock, job, FALSE);
+      set_status (mock, job, "aborting");
+      end_commit (mock, job, "BLOCK_JOB_COMPLETED");
+      return;
     }
-  if (job->auto_finalize || job->error != NULL)
-    finish_commit (mock, data);
+  set_status (mock, job, "waiting");
+  set_status (mock, job, "pending");
+  if (job->auto_finalize)
+    finalize_commit (mock, data);
+  else
+    pending_event (mock, job);
 }
 
 static void
@@ -290,7 +302,7 @@ ready_commit (MockQemu *mock, gpointer data)
     return;
   if (!job->active || job->error != NULL)
     {
-      settle_commit (mock, data);
+      finish_commit (mock, data);
       return;
     }
   set_status (mock, job, "ready");
@@ -409,7 +421,7 @@ job_complete (MockQemu *mock, JsonObject *arguments, GError **error)
   if (!g_str_equal (job->status, "ready"))
     return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'complete'",
                       job->id, job->status);
-  go_on (mock, job, settle_commit);
+  go_on (mock, job, finish_commit);
   return mock_empty ();
 }
 
@@ -423,7 +435,7 @@ job_finalize (MockQemu *mock, JsonObject *arguments, GError **error)
   if (!g_str_equal (job->status, "pending"))
     return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'finalize'",
                       job->id, job->status);
-  go_on (mock, job, finish_commit);
+  go_on (mock, job, finalize_commit);
   return mock_empty ();
 }
 

@@ -16,6 +16,7 @@ import test_bad_input
 import test_restore
 import test_clones
 import test_restore_bad_input
+import test_delete
 import test_python
 import test_recover
 

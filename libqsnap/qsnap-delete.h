@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "qsnap-operation.h"
+
+G_BEGIN_DECLS
+
+/* Deletes @snapshot. @operation is that of the session with its guest; NULL: no QEMU has its disks
+ * open. */
+gboolean qsnap_delete_run (QsnapSnapshot *snapshot,
+                           QsnapOperation *operation,
+                           GCancellable *cancellable,
+                           GError **error);
+
+G_END_DECLS

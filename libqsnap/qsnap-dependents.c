@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-dependents.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory/qsnap-io.h"
+#include "qsnap-journal.h"
+#include "qsnap-json.h"
+#include "qsnap-manifest.h"
+
+/* Where QEMU keeps its locks in an image: a byte for each thing that a user does, from 100, and for
+ * each that it forbids others, from 200. */
+#define FIRST_LOCK 100
+#define N_LOCKS 200
+
+#define QCOW2_MAGIC 0x514649fb
+#define MAX_BACKING_NAME 1023
+
+typedef struct
+{
+  GPtrArray *images;
+  GPtrArray *reasons;
+  /* Overlays of snapshots that are reasons already. */
+  GHashTable *explained;
+  GCancellable *cancellable;
+} Search;
+
+/* --- images -------------------------------------------------------------------------------- */
+
+gboolean
+qsnap_is_same_file (const char *a, const char *b)
+{
+  struct stat found_a, found_b;
+
+  if (strcmp (a, b) == 0)
+    return TRUE;
+
+  return stat (a, &found_a) == 0 && stat (b, &found_b) == 0 && found_a.st_dev == found_b.st_dev &&
+         found_a.st_ino == found_b.st_ino;
+}
+
+/* The image of ours that @path is, or NULL. */
+static const char *
+image_of (Search *search, const char *path)
+{
+  for (guint i = 0; path != NULL && i < search->images->len; i++)
+    if (qsnap_is_same_file (search->images->pdata[i], path))
+      return search->images->pdata[i];
+
+  return NULL;
+}
+
+/* A name that is no path may still hold one: json:{…}. */
+static const char *
+image_in_text (Search *search, const char *text)
+{
+  for (guint i = 0; i < search->images->len; i++)
+    if (strstr (text, search->images->pdata[i]) != NULL)
+      return search->images->pdata[i];
+
+  return NULL;
+}
+
+static guint64
+get_big_endian (const guint8 *bytes, gsize n)
+{
+  guint64 value = 0;
+
+  for (gsize i = 0; i < n; i++)
+    value = value << 8 | bytes[i];
+
+  return value;
+}
+
+/* What a qcow2 image names as its backing file; NULL for one that has none, and for all others. */
+static char *
+read_backing_name (int fd)
+{
+  guint8 header[20];
+  g_autofree char *name = NULL;
+  guint64 offset, length;
+
+  if (pread (fd, header, sizeof header, 0) != (gssize)sizeof header ||
+      get_big_endian (header, 4) != QCOW2_MAGIC)
+    return NULL;
+
+  offset = get_big_endian (header + 8, 8);
+  length = get_big_endian (header + 16, 4);
+  if (offset == 0 || offset > G_MAXINT32 || length == 0 || length > MAX_BACKING_NAME)
+    return NULL;
+
+  name = g_malloc0 (length + 1);
+
+  return pread (fd, name, length, (off_t)offset) == (gssize)length ? g_steal_pointer (&name) : NULL;
+}
+
+static const char *
+image_below (Search *search, const char *folder, int fd)
+{
+  g_autofree char *name = read_backing_name (fd);
+  g_autofree char *path = NULL;
+
+  if (name == NULL)
+    return NULL;
+  if (g_str_has_prefix (name, "json:"))
+    return image_in_text (search, name);
+
+  path = g_canonicalize_filename (g_str_has_prefix (name, "file:") ? name + 5 : name, folder);
+
+  return image_of (search, path);
+}
+
+static void
+look_at_image (Search *search, const char *folder, const char *name)
+{
+  g_autofree char *path = g_build_filename (folder, name, NULL);
+  int fd = open (path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  struct stat found;
+  const char *image = NULL;
+
+  if (fd < 0)
+    return;
+
+  if (fstat (fd, &found) == 0 && S_ISREG (found.st_mode))
+    image = image_below (search, folder, fd);
+  close (fd);
+
+  if (image != NULL && image_of (search, path) == NULL &&
+      !g_hash_table_contains (search->explained, path))
+    g_ptr_array_add (search->reasons, g_strdup_printf ("the image %s stands on %s", path, image));
+}
+
+static gboolean
+look_at_images (Search *search, const char *folder, GError **error)
+{
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  const char *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
+    {
+      if (g_cancellable_set_error_if_cancelled (search->cancellable, error))
+        return FALSE;
+      look_at_image (search, folder, name);
+    }
+
+  return TRUE;
+}
+
+/* --- snapshots ----------------------------------------------------------------------------- */
+
+static const char *
+image_below_disk (Search *search, JsonObject *disk)
+{
+  JsonObject *base = qsnap_json_get_object (disk, "base");
+  JsonArray *chain = qsnap_json_get_array (base, "chain");
+  const char *image = image_of (search, qsnap_json_get_string (base, "file"));
+
+  for (guint i = 0; image == NULL && chain != NULL && i < json_array_get_length (chain); i++)
+    image = image_of (search, json_array_get_string_element (chain, i));
+
+  return image;
+}
+
+static void
+explain (Search *search, const char *overlay, char *reason)
+{
+  g_hash_table_add (search->explained, g_strdup (overlay));
+  if (!g_ptr_array_find_with_equal_func (search->reasons, reason, g_str_equal, NULL))
+    g_ptr_array_add (search->reasons, g_strdup (reason));
+  g_free (reason);
+}
+
+static void
+look_at_manifest (Search *search, const char *folder, JsonObject *manifest)
+{
+  JsonArray *disks = qsnap_json_get_array (manifest, "disks");
+
+  for (guint i = 0; i < json_array_get_length (disks); i++)
+    {
+      JsonObject *disk = qsnap_json_array_object (disks, i);
+      const char *image = image_below_disk (search, disk);
+
+      if (image != NULL)
+        explain (search, qsnap_json_get_string (qsnap_json_get_object (disk, "overlay"), "file"),
+                 g_strdup_printf ("snapshot %s (%s) stands on %s",
+                                  qsnap_json_get_string (manifest, "name"), folder, image));
+    }
+}
+
+static void
+look_at_journal (Search *search, const char *folder, JsonObject *journal)
+{
+  JsonArray *overlays = qsnap_json_get_array (journal, "overlays");
+
+  for (guint i = 0; i < json_array_get_length (overlays); i++)
+    {
+      JsonObject *overlay = qsnap_json_array_object (overlays, i);
+      const char *image = image_of (search, qsnap_json_get_string (overlay, "base"));
+
+      if (image != NULL)
+        explain (search, qsnap_json_get_string (overlay, "overlay"),
+                 g_strdup_printf ("a capture into %s, which has not ended or has to be recovered, "
+                                  "stands on %s",
+                                  folder, image));
+    }
+}
+
+/* One that cannot be read is taken for one that stands on what is named in it. */
+static void
+look_at_damaged (Search *search, const char *folder, int dir_fd, const char *name)
+{
+  int fd = openat (dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  g_autofree char *opened = g_strdup_printf ("/proc/self/fd/%d", fd);
+  g_autofree char *text = NULL;
+  struct stat found;
+  const char *image = NULL;
+
+  if (fd < 0)
+    return;
+
+  if (fstat (fd, &found) == 0 && S_ISREG (found.st_mode) &&
+      g_file_get_contents (opened, &text, NULL, NULL))
+    image = image_in_text (search, text);
+  close (fd);
+
+  if (image != NULL)
+    g_ptr_array_add (search->reasons,
+                     g_strdup_printf ("%s/%s is damaged, and names %s", folder, name, image));
+}
+
+static void
+look_at_directory (Search *search, const char *folder, int dir_fd)
+{
+  g_autoptr (JsonObject) manifest = qsnap_manifest_read (dir_fd, NULL);
+  QsnapJournal journal = { 0 };
+
+  if (manifest == NULL)
+    manifest = qsnap_manifest_read_deleted (dir_fd, NULL);
+  if (manifest != NULL)
+    look_at_manifest (search, folder, manifest);
+  else if (qsnap_journal_read (&journal, dir_fd, NULL))
+    look_at_journal (search, folder, journal.json);
+  else
+    {
+      look_at_damaged (search, folder, dir_fd, QSNAP_MANIFEST_FILE);
+      look_at_damaged (search, folder, dir_fd, QSNAP_MANIFEST_DELETED);
+      look_at_damaged (search, folder, dir_fd, QSNAP_JOURNAL_FILE);
+    }
+  qsnap_journal_clear (&journal);
+}
+
+/* A snapshot, a capture or a revert. */
+static gboolean
+look_beside (Search *search, const char *own, GError **error)
+{
+  g_autofree char *parent = g_path_get_dirname (own);
+  g_autoptr (GPtrArray) folders = g_ptr_array_new_with_free_func (g_free);
+  g_autoptr (GDir) dir = g_dir_open (parent, 0, error);
+  const char *name;
+
+  if (dir == NULL)
+    return FALSE;
+
+  while ((name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *folder = g_build_filename (parent, name, NULL);
+      int dir_fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+      if (dir_fd < 0)
+        continue;
+      if (!qsnap_is_same_file (folder, own))
+        {
+          look_at_directory (search, folder, dir_fd);
+          g_ptr_array_add (folders, g_steal_pointer (&folder));
+        }
+      close (dir_fd);
+    }
+
+  /* Which overlays have been explained is known only now. */
+  for (guint i = 0; i < folders->len; i++)
+    if (!look_at_images (search, folders->pdata[i], error))
+      return FALSE;
+
+  return TRUE;
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
+gboolean
+qsnap_dependents_find (const char *own,
+                       GPtrArray *images,
+                       GPtrArray *reasons,
+                       GCancellable *cancellable,
+                       GError **error)
+{
+  g_autoptr (GHashTable) explained = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autoptr (GHashTable) seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  g_autofree char *parent = g_path_get_dirname (own);
+  Search search = { images, reasons, explained, cancellable };
+
+  if (!look_beside (&search, own, error))
+    return FALSE;
+
+  for (guint i = 0; i < images->len; i++)
+    {
+      char *folder = g_path_get_dirname (images->pdata[i]);
+
+      if (g_hash_table_add (seen, folder) && !look_at_images (&search, folder, error))
+        return FALSE;
+    }
+
+  return g_hash_table_contains (seen, parent) || look_at_images (&search, parent, error);
+}
+
+gboolean
+qsnap_image_is_locked (const char *path)
+{
+  struct flock lock = {
+    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = FIRST_LOCK, .l_len = N_LOCKS
+  };
+  int fd = open (path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  gboolean locked;
+
+  if (fd < 0)
+    return FALSE;
+
+  locked = fcntl (fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  close (fd);
+
+  return locked;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include <gio/gio.h>
+
+G_BEGIN_DECLS
+
+/* Who needs an image: other snapshots, captures and reverts in the same folder, and images beside
+ * it that have it as backing file. */
+
+/* Appends to @reasons (char *) a text for each that stands on one of @images. @own is the directory
+ * of the snapshot that is asked for; what stands on one of @images and is itself one of them is the
+ * snapshot's own. */
+gboolean qsnap_dependents_find (const char *own,
+                                GPtrArray *images,
+                                GPtrArray *reasons,
+                                GCancellable *cancellable,
+                                GError **error);
+
+/* By whatever names. */
+gboolean qsnap_is_same_file (const char *a, const char *b);
+
+/* Whether any program holds one of QEMU's locks on @path. */
+gboolean qsnap_image_is_locked (const char *path);
+
+G_END_DECLS

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "config.h"
+
+#include "qsnap-qemu-img.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "qsnap-json.h"
+#include "qsnap/qsnap-error.h"
+
+/* If we die, it must not go on beside the one that is started next. The thread that starts it waits
+ * for it, so it cannot end before. */
+static void
+die_with_us (gpointer data)
+{
+  (void)prctl (PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static GSubprocess *
+start (const char *const *command, GError **error)
+{
+  g_autoptr (GSubprocessLauncher) launcher =
+      g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE);
+
+  g_subprocess_launcher_set_child_setup (launcher, die_with_us, NULL, NULL);
+
+  return g_subprocess_launcher_spawnv (launcher, command, error);
+}
+
+gboolean
+qsnap_qemu_img_run (const char *const *command,
+                    JsonNode **reply,
+                    GCancellable *cancellable,
+                    GError **error)
+{
+  g_autoptr (GSubprocess) process = start (command, error);
+  g_autofree char *output = NULL;
+  g_autofree char *complaint = NULL;
+
+  if (process == NULL)
+    return FALSE;
+
+  if (!g_subprocess_communicate_utf8 (process, NULL, cancellable, &output, &complaint, error))
+    {
+      /* It must not go on writing when the caller has been told of the end. */
+      g_subprocess_force_exit (process);
+      g_subprocess_wait (process, NULL, NULL);
+      return FALSE;
+    }
+
+  if (!g_subprocess_get_successful (process))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED, "%s %s: %s", command[0], command[1],
+                   g_strstrip (complaint));
+      return FALSE;
+    }
+  if (reply == NULL)
+    return TRUE;
+
+  *reply = qsnap_json_parse_object (output, strlen (output), error);
+
+  return *reply != NULL;
+}
+
+static gboolean
+check_overlay (const char *overlay, const char *base, GCancellable *cancellable, GError **error)
+{
+  const char *const info[] = { "qemu-img", "info", "--output=json", "-f", "qcow2", overlay, NULL };
+  g_autoptr (JsonNode) reply = NULL;
+  const char *backing;
+
+  if (!qsnap_qemu_img_run (info, &reply, cancellable, error))
+    return FALSE;
+
+  backing = qsnap_json_get_string (qsnap_json_object (reply), "backing-filename");
+  if (g_strcmp0 (backing, base) == 0)
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "%s does not stand on %s", overlay, base);
+
+  return FALSE;
+}
+
+gboolean
+qsnap_qemu_img_commit (const char *overlay,
+                       const char *base,
+                       GCancellable *cancellable,
+                       GError **error)
+{
+  const char *const commit[] = { "qemu-img", "commit", "-q", "-f", "qcow2", overlay, NULL };
+
+  return check_overlay (overlay, base, cancellable, error) &&
+         qsnap_qemu_img_run (commit, NULL, cancellable, error);
+}

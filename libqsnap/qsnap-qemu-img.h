@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include <gio/gio.h>
+#include <json-glib/json-glib.h>
+
+G_BEGIN_DECLS
+
+/* qemu-img, for images that no QEMU of ours has open: its locks keep it from one that somebody does
+ * have open after all. */
+
+/* Runs @command (NULL-terminated) to its end; cancelling kills it. What it prints is an object in
+ * JSON if @reply is not NULL. */
+gboolean qsnap_qemu_img_run (const char *const *command,
+                             JsonNode **reply,
+                             GCancellable *cancellable,
+                             GError **error);
+
+/* Brings what @overlay holds into @base. It must be a qcow2 image that stands on @base, and is as
+ * good as empty afterwards: doing it again changes nothing. */
+gboolean qsnap_qemu_img_commit (const char *overlay,
+                                const char *base,
+                                GCancellable *cancellable,
+                                GError **error);
+
+G_END_DECLS
