@@ -258,7 +258,8 @@ judge_stop (QsnapCapture *capture, GError **error)
   guint stops, resumes;
   gint left_ms;
 
-  if (status == NULL)
+  /* A saver that dies opens the gate, and QEMU goes on; that is not somebody else. */
+  if (status == NULL || !qsnap_capture_check_stream (capture, error))
     return FALSE;
 
   stops = qsnap_watch_count (capture->watch, QSNAP_RUN_STOP, capture->first_event);

@@ -210,6 +210,8 @@ drain_thread (gpointer data)
   g_autofree char *buffer = g_malloc (STREAM_PIPE_SIZE);
   gssize n;
 
+  /* The gate's is one page small, and the saver may not have come to enlarge it. */
+  (void)fcntl (fd, F_SETPIPE_SZ, STREAM_PIPE_SIZE);
   do
     n = read (fd, buffer, STREAM_PIPE_SIZE);
   while (n > 0 || (n < 0 && errno == EINTR));
