@@ -250,7 +250,8 @@ static gboolean G_GNUC_PRINTF (2, 3) interfered (GError **error, const char *for
 }
 
 /* From our stop to the transaction's reply the guest stood still: nothing but our own STOP came,
- * and QEMU says "paused". The answer to query-status comes after every event before it. */
+ * and QEMU says "paused". The answer to query-status comes after every event before it. Where the
+ * saver has failed the gate is open, and it is QEMU that resumed the guest. */
 static gboolean
 judge_stop (QsnapCapture *capture, GError **error)
 {
@@ -258,7 +259,6 @@ judge_stop (QsnapCapture *capture, GError **error)
   guint stops, resumes;
   gint left_ms;
 
-  /* A saver that dies opens the gate, and QEMU goes on; that is not somebody else. */
   if (status == NULL || !qsnap_capture_check_stream (capture, error))
     return FALSE;
 

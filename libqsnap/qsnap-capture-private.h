@@ -151,4 +151,7 @@ qsnap_capture_connect (const char *address, QsnapWatch *watch, GIOStream **strea
  * put back. Sets qmp->gone where there is no QEMU any more. */
 void qsnap_capture_reconnect (QsnapCapture *capture);
 
+/* qsnap_undo_run(); if the connection ends meanwhile, what is left is done over another one. */
+gboolean qsnap_capture_run_undo (QsnapCapture *capture, QsnapUndo *undo, GError **error);
+
 G_END_DECLS

@@ -116,6 +116,26 @@ qsnap_capture_reconnect (QsnapCapture *capture)
 
   qsnap_watch_reopen (capture->watch);
   qsnap_qmp_client_unref (capture->qmp->client);
+  g_clear_pointer (&capture->second_client, qsnap_qmp_client_unref);
   capture->qmp->client = qsnap_qmp_client_ref (client);
   capture->second_client = client;
+}
+
+gboolean
+qsnap_capture_run_undo (QsnapCapture *capture, QsnapUndo *undo, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  if (qsnap_undo_run (undo, &failure))
+    return TRUE;
+
+  if (!qsnap_qmp_client_is_closed (capture->qmp->client) || capture->qmp->gone)
+    {
+      g_propagate_error (error, g_steal_pointer (&failure));
+      return FALSE;
+    }
+
+  qsnap_capture_reconnect (capture);
+
+  return qsnap_undo_run (undo, error);
 }

@@ -300,7 +300,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SETTLING);
   qsnap_capture_reconnect (capture);
-  qsnap_undo_run (capture->settle, &unsettled);
+  (void)qsnap_capture_run_undo (capture, capture->settle, &unsettled);
 
   if (capture->plain)
     qsnap_operation_point_in_time (capture->operation, capture->snapshot);
@@ -373,8 +373,8 @@ roll_back (QsnapCapture *capture, GError **failure)
   if (capture->qmp->timeout_ms > 0)
     capture->qmp->timeout_ms = MAX (capture->qmp->timeout_ms, ROLLBACK_TIMEOUT_MS);
 
-  qsnap_undo_run (capture->undo, &undone);
-  qsnap_undo_run (capture->settle, &settled);
+  (void)qsnap_capture_run_undo (capture, capture->undo, &undone);
+  (void)qsnap_capture_run_undo (capture, capture->settle, &settled);
   qsnap_capture_resume_after_full_disk (capture);
   qsnap_capture_carry_out_wish (capture);
 

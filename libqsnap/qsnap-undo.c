@@ -66,18 +66,20 @@ qsnap_undo_run (QsnapUndo *undo, GError **error)
   g_autoptr (GString) failures = g_string_new (NULL);
   g_autoptr (GHashTable) failed_groups = g_hash_table_new (NULL, NULL);
 
-  while (undo->entries->len > 0)
+  for (guint i = undo->entries->len; i > 0; i--)
     {
-      UndoEntry entry = g_array_index (undo->entries, UndoEntry, undo->entries->len - 1);
+      UndoEntry entry = g_array_index (undo->entries, UndoEntry, i - 1);
       g_autoptr (GError) failure = NULL;
 
-      g_array_set_size (undo->entries, undo->entries->len - 1);
       if (entry.group != NULL && g_hash_table_contains (failed_groups, entry.group))
         continue;
 
       g_debug ("undo: %s", entry.step);
       if (entry.func (entry.data, &failure))
-        continue;
+        {
+          g_array_remove_index (undo->entries, i - 1);
+          continue;
+        }
 
       if (entry.group != NULL)
         g_hash_table_add (failed_groups, (gpointer)entry.group);

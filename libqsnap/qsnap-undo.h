@@ -26,7 +26,8 @@ void qsnap_undo_push (
 /* Forgets the newest entry with this @func and @data, which has been done otherwise. */
 void qsnap_undo_drop (QsnapUndo *undo, QsnapUndoFunc func, gpointer data);
 
-/* All of them, even where some fail. FALSE with the failures joined in @error. */
+/* All of them, even where some fail. FALSE with the failures joined in @error; what failed, and
+ * what was left alone for it, stays, and can be tried again. */
 gboolean qsnap_undo_run (QsnapUndo *undo, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QsnapUndo, qsnap_undo_free)

@@ -224,10 +224,10 @@ def make_room(folder, size):
 
 def leave_no_room(folder):
     """As if somebody else had taken what was left. QEMU may take some of it meanwhile, and a tmpfs cannot get smaller than
-    what is in it."""
+    what is in it; of size 0 it would be without a limit."""
     def has_shrunk():
         space = os.statvfs(folder)
-        size = (space.f_blocks - space.f_bfree) * space.f_frsize
+        size = max(1, space.f_blocks - space.f_bfree) * space.f_frsize
         return subprocess.run(['mount', '-o', f'remount,size={size}', folder], stderr=subprocess.DEVNULL,
                               check=False).returncode == 0
     harness.wait_until(has_shrunk, 10, 'a file system to be full', interval=0)

@@ -95,11 +95,11 @@ class Bench:
     def _left(self):
         return glob.glob(f'{self.snapshots}/snapshot') + glob.glob(f'{self.overlays}/*.qsnap-*')
 
-    def note(self, wrong, name, attempt):
+    def note(self, wrong, name, attempt, *arguments):
         """A cell of a table. A guest that is not what it was is replaced."""
         started = time.monotonic()
         try:
-            return attempt()
+            return attempt(self, *arguments)
         except Exception as error:  # pylint: disable=broad-except
             wrong.append(f'{name}: {type(error).__name__} {error}')
         try:
@@ -155,15 +155,18 @@ def settles(targets, target):
     return targets.index(target) >= first
 
 
-def may_do_without(target, fault):
-    """The second migrate-set-capabilities ends a trial, and is sent once more where it fails."""
+def may_do_without(targets, target, fault):
+    """The second migrate-set-capabilities ends a trial, and is sent once more where it fails. What is put back at the end is
+    put back over another connection."""
+    if settles(targets, target):
+        return fault in (GONE_BEFORE, GONE_AFTER)
     if target[0] in OPTIONAL or target == ('qom-get', 1):
         return fault in (ERROR, NO_REPLY)
     return fault == ERROR and (target[0] in SEARCHING or target == ('migrate-set-capabilities', 2))
 
 
 def assert_first_error(text, target, fault):
-    assert WORDS[fault].lower() in text.lower(), f'not "{WORDS[fault]}": {text}'
+    assert WORDS[fault] in text.lower(), f'not "{WORDS[fault]}": {text}'
     if fault not in (CANCEL, CANCEL_TWICE):
         assert target[0] in text or any(step in text for step in STEPS), f'names no step: {text}'
 
@@ -195,10 +198,11 @@ def judge(bench, targets, target, fault, attempt):
         return NOT_SENT
     if attempt.summary:
         attempt.assert_succeeded()
-        assert may_do_without(target, fault), 'captured all the same'
+        assert may_do_without(targets, target, fault), 'captured all the same'
         return CAPTURED
     if attempt.is_sealed():
-        assert 'the snapshot is complete' in attempt.text and settles(targets, target), attempt.text
+        assert settles(targets, target) and fault in (ERROR, NO_REPLY), attempt.text
+        assert 'the snapshot is complete' in attempt.text and WORDS[fault] in attempt.text, attempt.text
         put_settings_back(bench)
         attempt.take_back(qsnapcmd.show(attempt.directory))
         return COMPLETE
@@ -233,9 +237,8 @@ def fault_at_every_command(run):
     for index, target in enumerate(targets):
         name = f'{target[0]} #{target[1]}'
         chosen = [FAULTS[(index + offset + i) % len(FAULTS)] for i in range(run.count)]
-        rows.append([name] + [bench.note(wrong, f'{name}, {fault}', lambda: try_cell(bench, targets, target, fault))
+        rows.append([name] + [bench.note(wrong, f'{name}, {fault}', try_cell, targets, target, fault)
                               if fault in chosen else '-' for fault in FAULTS])
-        print(rows[-1], [one for one in wrong if name in one], flush=True)
     print_table(run.version, FAULTS, rows)
     print(LEGEND)
     bench.finish(wrong)
@@ -264,12 +267,15 @@ def fill_snapshot_folder(bench):
 
 
 def fill_overlay_folder(bench):
+    """While the guest, unless it stands, writes where it has not written yet."""
+    if bench.qemu.status() == 'running':
+        bench.qemu.guest('write-random 200')
     faults.leave_no_room(bench.overlays)
 
 
 def fill_overlay_folder_and_cancel(bench):
     """Once QEMU has stopped the guest for it."""
-    faults.leave_no_room(bench.overlays)
+    fill_overlay_folder(bench)
     bench.qemu.wait_status('io-error')
     bench.running.interrupt()
     time.sleep(faults.NOTICE)
@@ -299,6 +305,7 @@ def try_trouble(bench, target, happen, expected):
         bench.qemu.qmp('cont')
         bench.qemu.assert_alive()
     bench.make_room()
+    bench.qemu.guest('write-random 0')
     if expected.startswith(CAPTURED):
         attempt.assert_succeeded()
         return f'{expected} {attempt.seconds:.1f}'
@@ -319,7 +326,48 @@ def trouble_in_every_phase(run):
         row = [name]
         for (phase, target), expected in zip(targets.items(), expectations, strict=True):
             row.append('no guest to wait for' if expected is None else
-                       bench.note(wrong, f'{name}, {phase}', lambda: try_trouble(bench, target, happen, expected)))
+                       bench.note(wrong, f'{name}, {phase}', try_trouble, target, happen, expected))
         rows.append(row)
     print_table(run.version, list(targets), rows)
+    bench.finish(wrong)
+
+
+# The device fails
+
+def syncs_of_a_capture(bench):
+    """Each fsync and fdatasync: (program, nth)."""
+    log = bench.run.file('syncs')
+    bench.proxy.reset()
+    bench.capture(QSNAP_TEST_SYNC_LOG=log).assert_succeeded()
+    with open(log, encoding='ascii') as file:
+        programs = file.read().split()
+    return [(program, programs[:index + 1].count(program)) for index, program in enumerate(programs)]
+
+
+def try_sync(bench, program, nth):
+    """A flush of the base before the pause only shortens it; nothing else may be done without."""
+    bench.proxy.reset()
+    attempt = bench.capture(QSNAP_TEST_SYNC=f'{program}:{nth}')
+    if attempt.summary:
+        attempt.assert_succeeded()
+        return f'{CAPTURED} {attempt.seconds:.1f}'
+    assert not attempt.is_sealed(), attempt.text
+    bench.assert_no_trace()
+    assert 'Input/output error' in attempt.text, attempt.text
+    return f'{UNDONE} {attempt.seconds:.1f}'
+
+
+@test(small=4, full=100, timeout=60, shows=True)
+def sync_fails(run):
+    """Once, at each of them; the device is good again for the undo."""
+    if not faults.interposer():
+        run.skip('no C compiler')
+    bench = Bench(run)
+    syncs = syncs_of_a_capture(bench)
+    wrong = []
+    rows = [[f'{program} #{nth}', bench.note(wrong, f'{program} #{nth}', try_sync, program, nth)]
+            for program, nth in sorted(random.sample(syncs, min(run.count, len(syncs))), key=syncs.index)]
+    print_table(run.version, ['fsync fails'], rows)
+    captured = [row for row in rows if row[1].startswith(CAPTURED)]
+    assert len(captured) <= len(bench.qemu.hardware.disks), f'more than the flush before the pause: {captured}'
     bench.finish(wrong)
