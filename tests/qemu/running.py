@@ -160,7 +160,10 @@ class RunningQemu:
             if 'FATAL' in self.console():
                 raise RuntimeError(f'guest: {self.complaints()}')
             return self.console().count('READY boot=') >= boots
-        wait_until(is_ready, timeout, 'the guest to boot')
+        try:
+            wait_until(is_ready, timeout, 'the guest to boot')
+        except TimeoutError as error:
+            raise TimeoutError(f'{error}; its console ends with:\n{self.console()[-1000:]}') from None
         self.boot_id = self.guest('status')['boot']
         return self
 
