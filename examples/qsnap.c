@@ -266,6 +266,7 @@ typedef struct
   GMainLoop *loop;
   GCancellable *cancellable;
   QsnapSession *session;
+  const char *directory;
   QsnapSnapshot *snapshot;
   GError *error;
 } Capture;
@@ -329,12 +330,10 @@ on_done (GObject *source, GAsyncResult *result, gpointer data)
 }
 
 static void
-take_snapshot (Capture *capture, const char *directory)
+begin_snapshot (Capture *capture)
 {
-  g_autoptr (QsnapSnapshotOptions) options = snapshot_options (capture->options, directory);
-  guint interrupt = g_unix_signal_add (SIGINT, on_interrupt, capture);
-  guint terminate = g_unix_signal_add (SIGTERM, on_interrupt, capture);
-  guint hang_up = g_unix_signal_add (SIGHUP, on_interrupt, capture);
+  g_autoptr (QsnapSnapshotOptions) options =
+      snapshot_options (capture->options, capture->directory);
 
   g_signal_connect (capture->session, "notify::phase", G_CALLBACK (on_phase), capture);
   g_signal_connect (capture->session, "notify::bytes-done", G_CALLBACK (on_progress), capture);
@@ -343,6 +342,27 @@ take_snapshot (Capture *capture, const char *directory)
                     capture);
   qsnap_session_instant_snapshot_async (capture->session, options, capture->cancellable, on_done,
                                         capture);
+}
+
+static void
+on_opened (GObject *source, GAsyncResult *result, gpointer data)
+{
+  Capture *capture = data;
+
+  if (qsnap_session_open_finish (QSNAP_SESSION (source), result, &capture->error))
+    begin_snapshot (capture);
+  else
+    g_main_loop_quit (capture->loop);
+}
+
+static void
+take_snapshot (Capture *capture)
+{
+  guint interrupt = g_unix_signal_add (SIGINT, on_interrupt, capture);
+  guint terminate = g_unix_signal_add (SIGTERM, on_interrupt, capture);
+  guint hang_up = g_unix_signal_add (SIGHUP, on_interrupt, capture);
+
+  qsnap_session_open_async (capture->session, capture->cancellable, on_opened, capture);
   g_main_loop_run (capture->loop);
   g_source_remove (interrupt);
   g_source_remove (terminate);
@@ -374,19 +394,11 @@ run_snapshot (Options *options, char **arguments)
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
   g_autoptr (GCancellable) cancellable = g_cancellable_new ();
   g_autoptr (QsnapSession) session = new_session (options, arguments[0]);
-  Capture capture = { options, loop, cancellable, session, NULL, NULL };
+  Capture capture = { options, loop, cancellable, session, arguments[1], NULL, NULL };
   int status;
 
-  if (!qsnap_session_open (session, cancellable, &capture.error))
-    {
-      status = fail (capture.error);
-    }
-  else
-    {
-      take_snapshot (&capture, arguments[1]);
-      status = report_snapshot (&capture);
-    }
-
+  take_snapshot (&capture);
+  status = report_snapshot (&capture);
   g_clear_object (&capture.snapshot);
   g_clear_error (&capture.error);
 

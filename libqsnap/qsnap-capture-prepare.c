@@ -13,6 +13,7 @@
 
 #include "memory/qsnap-io.h"
 #include "qsnap-capture-private.h"
+#include "qsnap-check.h"
 #include "qsnap-json.h"
 #include "qsnap-worker.h"
 
@@ -295,23 +296,38 @@ undo_stream_fd (gpointer data, GError **error)
   return TRUE;
 }
 
+/* It may never have come there. */
 static gboolean
-settle_keep_fd (gpointer data, GError **error)
+settle_fd (QsnapCapture *capture, const char *name, GError **error)
 {
-  QsnapCapture *capture = data;
   g_autoptr (GError) failure = NULL;
 
-  if (capture->qmp->gone)
-    return TRUE;
-
-  /* It may never have come there. */
-  if (qsnap_qmp_closefd (capture->qmp, QSNAP_KEEP_FD_NAME, &failure) ||
+  if (capture->qmp->gone || qsnap_qmp_closefd (capture->qmp, name, &failure) ||
       strstr (failure->message, "not found") != NULL)
     return TRUE;
 
   g_propagate_error (error, g_steal_pointer (&failure));
 
   return FALSE;
+}
+
+static gboolean
+settle_keep_fd (gpointer capture, GError **error)
+{
+  return settle_fd (capture, QSNAP_KEEP_FD_NAME, error);
+}
+
+static gboolean
+settle_probe (gpointer capture, GError **error)
+{
+  return settle_fd (capture, QSNAP_PROBE_FD_NAME, error);
+}
+
+void
+qsnap_capture_settle_probe (QsnapCapture *capture)
+{
+  qsnap_undo_push (capture->settle, "close the pipe that QEMU was tried with", NULL, settle_probe,
+                   capture);
 }
 
 static gboolean

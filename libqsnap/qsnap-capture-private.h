@@ -101,6 +101,7 @@ void qsnap_capture_add_overlay (QsnapCapture *capture, QsnapDrive *drive);
 
 /* Pushes what puts the migration capabilities back. */
 void qsnap_capture_settle_capabilities (QsnapCapture *capture);
+void qsnap_capture_settle_probe (QsnapCapture *capture);
 
 /* Right after the transaction: from here on a base must not change. */
 gboolean qsnap_capture_note_bases (QsnapCapture *capture, GError **error);

@@ -124,6 +124,8 @@ check (QsnapCapture *capture, GError **error)
       g_prefix_error (error, "checking the guest: ");
       if (capture->guest->capabilities_uncertain)
         qsnap_capture_settle_capabilities (capture);
+      if (capture->guest->probe_uncertain)
+        qsnap_capture_settle_probe (capture);
       return FALSE;
     }
 

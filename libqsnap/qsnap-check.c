@@ -10,8 +10,6 @@
 
 #include "qsnap-json.h"
 
-#define PROBE_FD_NAME "qsnap-probe"
-
 /* Migration capabilities that QEMU refuses beside background-snapshot. One that is on is switched
  * off for the capture and put back. Source: QEMU's own check of capabilities, 7.2 and 10.0. */
 static const char *const excluded_capabilities[] = { "postcopy-ram",
@@ -130,16 +128,16 @@ prove_process (QsnapGuest *guest, GError **error)
   if (!g_unix_open_pipe (fds, FD_CLOEXEC, error))
     return FALSE;
 
-  sent = qsnap_qmp_getfd (&guest->qmp, PROBE_FD_NAME, fds[0], error);
+  sent = qsnap_qmp_getfd (&guest->qmp, QSNAP_PROBE_FD_NAME, fds[0], error);
   if (sent)
     qsnap_process_prove (guest->process, fds[0]);
   /* In any case: the answer may have been lost, and the descriptor be there. */
-  if (!qsnap_qmp_closefd (&guest->qmp, PROBE_FD_NAME, sent ? error : NULL))
-    sent = FALSE;
+  guest->probe_uncertain =
+      !qsnap_qmp_closefd (&guest->qmp, QSNAP_PROBE_FD_NAME, sent ? error : NULL);
   close (fds[0]);
   close (fds[1]);
 
-  return sent;
+  return sent && !guest->probe_uncertain;
 }
 
 static void

@@ -6,6 +6,8 @@
 
 G_BEGIN_DECLS
 
+#define QSNAP_PROBE_FD_NAME "qsnap-probe"
+
 /* Finds out whether @guest can be captured, fills it in, and puts every reason against it into
  * @report. FALSE only where QEMU does not answer. @options may be NULL. */
 gboolean qsnap_check_guest (QsnapGuest *guest,

@@ -34,6 +34,8 @@ typedef struct
   GHashTable *wanted_capabilities;
   /* The trial got no answer: they may be switched. */
   gboolean capabilities_uncertain;
+  /* So may be the pipe that was sent to see whether the peer is QEMU. */
+  gboolean probe_uncertain;
   /* What QEMU does when the guest shuts down, and whether it ends when the guest panics: there is
    * no command that tells it. */
   const char *shutdown_action;

@@ -28,11 +28,14 @@ struct _QsnapQemu
   int pidfd;
 };
 
-/* Its own session: Ctrl-C in our terminal, or its end, is not for the guest. */
+/* Its own session: Ctrl-C in our terminal, or its end, is not for the guest. And what we, or who
+ * started us (nohup), ignore is not for QEMU to ignore. */
 static void
 leave_terminal (gpointer data)
 {
   setsid ();
+  for (int i = 1; i < SIGRTMIN; i++)
+    (void)signal (i, SIG_DFL);
 }
 
 static gboolean

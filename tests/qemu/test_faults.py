@@ -22,12 +22,11 @@ from runner import test
 
 TIMEOUT_MS = 3000  # for an answer that is swallowed; longer than a command takes on a busy machine
 
-UNDONE, CAPTURED, COMPLETE, ENDED, NOT_SENT = 'undone', 'captured', 'complete', 'ended', 'not sent'
+UNDONE, CAPTURED, COMPLETE, NOT_SENT = 'undone', 'captured', 'complete', 'not sent'
 LEGEND = f'''\
 {UNDONE}: an error that names the step, and the guest is as it was
 {CAPTURED}: the snapshot is sound all the same; what failed can be done without, or was done again
 {COMPLETE}: the snapshot is sound, QEMU's settings could not be put back, and the error says so
-{ENDED}: by the signal; nothing had begun
 {NOT_SENT}: this capture had no need of the command
 -: not in this run (--full has every cell)'''
 
@@ -36,8 +35,8 @@ OPTIONAL = ('query-name', 'query-uuid', 'query-cpus-fast', 'query-memory-size-su
 # What looks for reasons against a capture: a QEMU may say no, but not nothing.
 SEARCHING = ('qom-list', 'human-monitor-command', 'query-block-exports', 'qom-get')
 
-STEPS = ('negotiating', 'checking the guest', 'preparing', 'starting the', 'stopping the guest', 'snapshotting', 'resuming the guest',
-         'saving the memory', 'sealing', 'put back', 'QEMU cannot track')
+STEPS = ('negotiating', 'checking the guest', 'preparing', 'starting the', 'stopping the guest', 'snapshotting',
+         'resuming the guest', 'saving the memory', 'sealing', 'put back', 'QEMU cannot track')
 
 WORDS = {ERROR: faults.INJECTED, NO_REPLY: 'no answer', GONE_BEFORE: 'closed', GONE_AFTER: 'closed',
          CANCEL: 'cancelled', CANCEL_TWICE: 'cancelled'}
@@ -207,8 +206,6 @@ def judge(bench, targets, target, fault, attempt):
         attempt.take_back(qsnapcmd.show(attempt.directory))
         return COMPLETE
     bench.assert_no_trace()
-    if attempt.status == -signal.SIGINT and target[0] == 'qmp_capabilities':
-        return ENDED
     assert_first_error(attempt.text, target, fault)
     return UNDONE
 

@@ -140,8 +140,7 @@ static void G_GNUC_PRINTF (3, 4)
 static gboolean
 is_last_resort (const Target *target)
 {
-  return (g_str_equal (target->command, "closefd") && target->nth == 1) ||
-         (g_str_equal (target->command, "job-dismiss") && target->nth == 1);
+  return g_str_equal (target->command, "job-dismiss") && target->nth == 1;
 }
 
 /* The first switches it on to see whether it can be, the second off again. A capability that stays
@@ -150,14 +149,6 @@ static gboolean
 leaves_capability_on (const Target *target)
 {
   return g_str_equal (target->command, "migrate-set-capabilities") && target->nth <= 2;
-}
-
-/* The pipe that is sent to see whether the peer is QEMU: nothing calls it again for that alone. */
-static gboolean
-is_probe (const Target *target)
-{
-  return (g_str_equal (target->command, "getfd") || g_str_equal (target->command, "closefd")) &&
-         target->nth == 1;
 }
 
 /* A step, or the command itself. */
@@ -228,8 +219,8 @@ judge_gone (Fixture *fixture,
   if (g_file_test (manifest, G_FILE_TEST_EXISTS))
     wrong (target, fault, "it failed and left a snapshot");
   /* The check makes no directory that could hold a journal: its error has to say it. */
-  if (is_probe (target) || (leaves_capability_on (target) &&
-                            g_error_matches (error, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED)))
+  if (leaves_capability_on (target) &&
+      g_error_matches (error, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED))
     return;
   if (g_error_matches (error, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED))
     {
