@@ -38,7 +38,7 @@ def inflate_to(guest, size):
 
 # The snapshot stays what it is
 
-@test(small=5, full=20, timeout=120)
+@test(small=5, full=20, timeout=240)
 def many_reverts_leave_the_snapshot_alone(run):
     """One after the other, then four at once, while the original runs. QEMU 10 can map memory beside a balloon."""
     balloon = run.version != '7.2'
@@ -61,7 +61,7 @@ def many_reverts_leave_the_snapshot_alone(run):
     assert_reverts(qemu, captured)
 
 
-@test(versions=('7.2',), timeout=120)
+@test(versions=('7.2',), timeout=180)
 def balloon_on_a_qemu_that_would_punch_holes(run):
     """Refused by name where nothing can be done about it; mapped from a copy where the file system clones files."""
     qemu = run.boot(extra=BALLOON)

@@ -30,12 +30,12 @@ def torture_guest(run, qemu, version=None):
     qemu.assert_consistent()
 
 
-@test(small=2, full=25, timeout=120)
+@test(small=2, full=25, timeout=180)
 def torture_of_reverts(run):
     torture_guest(run, run.boot(run.disks(2)))
 
 
-@test(small=2, full=25, timeout=120)
+@test(small=2, full=25, timeout=180)
 def torture_of_reverts_on_the_other_qemu(run):
     """Captured on this version, reverted on the other one."""
     harness.qemu_binary(other_version(run.version))
@@ -79,7 +79,7 @@ def revert_of_disks_on_ide(run):
     capture_and_revert(run, disks_of(run, ('qcow2', 'hda', ''), ('raw', 'ide', 'drive')), machine='pc')
 
 
-@test(timeout=120)
+@test(timeout=150)
 def revert_of_pflash(run):
     """A UEFI guest: its variables are of the same instant, and stay its own."""
     if not os.path.exists(harness.OVMF_CODE):
