@@ -15,9 +15,16 @@ typedef struct
   GMainLoop *loop;
   GCancellable *cancellable;
   guint n_pending;
+  /* In the order of their numbers; NULL where there is none. */
   GPtrArray *sessions;
   GError *error;
 } Reverts;
+
+typedef struct
+{
+  Reverts *reverts;
+  guint number;
+} Revert;
 
 /* --- output -------------------------------------------------------------------------------- */
 
@@ -126,12 +133,13 @@ on_interrupt (gpointer data)
 static void
 on_done (GObject *source, GAsyncResult *result, gpointer data)
 {
-  Reverts *reverts = data;
+  g_autofree Revert *revert = data;
+  Reverts *reverts = revert->reverts;
   g_autoptr (GError) error = NULL;
   QsnapSession *session = qsnap_snapshot_restore_finish (QSNAP_SNAPSHOT (source), result, &error);
 
   if (session != NULL)
-    g_ptr_array_add (reverts->sessions, session);
+    reverts->sessions->pdata[revert->number] = session;
   else
     {
       /* All or none: the first error ends the others. */
@@ -145,32 +153,39 @@ on_done (GObject *source, GAsyncResult *result, gpointer data)
 }
 
 static void
-start (Reverts *reverts, QsnapSnapshot *snapshot, QsnapRestoreOptions *options, guint n)
+start (Reverts *reverts, QsnapSnapshot *snapshot, QsnapRestoreOptions *options, gboolean many)
 {
+  guint n = reverts->sessions->len;
+
   for (guint i = 0; i < n; i++)
     {
+      Revert *revert;
+
       if (reverts->options->directory != NULL)
         {
           g_autofree char *number = g_strdup_printf ("%u", i);
           g_autofree char *path =
-              g_build_filename (reverts->options->directory, n > 1 ? number : NULL, NULL);
+              g_build_filename (reverts->options->directory, many ? number : NULL, NULL);
           g_autoptr (GFile) directory = g_file_new_for_commandline_arg (path);
 
           qsnap_restore_options_set_directory (options, directory);
         }
+      revert = g_new0 (Revert, 1);
+      revert->reverts = reverts;
+      revert->number = i;
       reverts->n_pending++;
-      qsnap_snapshot_restore_async (snapshot, options, reverts->cancellable, on_done, reverts);
+      qsnap_snapshot_restore_async (snapshot, options, reverts->cancellable, on_done, revert);
     }
 }
 
 static void
-bring_back (Reverts *reverts, QsnapSnapshot *snapshot, QsnapRestoreOptions *options, guint n)
+bring_back (Reverts *reverts, QsnapSnapshot *snapshot, QsnapRestoreOptions *options, gboolean many)
 {
   guint interrupt = g_unix_signal_add (SIGINT, on_interrupt, reverts);
   guint terminate = g_unix_signal_add (SIGTERM, on_interrupt, reverts);
   guint hang_up = g_unix_signal_add (SIGHUP, on_interrupt, reverts);
 
-  start (reverts, snapshot, options, n);
+  start (reverts, snapshot, options, many);
   g_main_loop_run (reverts->loop);
   g_source_remove (interrupt);
   g_source_remove (terminate);
@@ -202,6 +217,8 @@ end_all (GPtrArray *sessions)
       QsnapSession *session = sessions->pdata[i];
       g_autoptr (GError) error = NULL;
 
+      if (session == NULL)
+        continue;
       if (qsnap_session_quit (session, NULL, &error))
         remove_directory (g_file_peek_path (qsnap_session_get_restore_directory (session)));
       else
@@ -236,17 +253,34 @@ report (Reverts *reverts, gboolean many)
 
 /* --- commands ------------------------------------------------------------------------------ */
 
+static void
+clear_session (gpointer session)
+{
+  if (session != NULL)
+    g_object_unref (session);
+}
+
+/* The folder of the clones' directories. FALSE if it cannot be made. */
+static gboolean
+make_folder (const char *path, gboolean *made)
+{
+  *made = g_mkdir (path, 0700) == 0;
+
+  return *made || g_file_test (path, G_FILE_TEST_IS_DIR) || g_mkdir_with_parents (path, 0700) == 0;
+}
+
 static int
 run (Options *options, char **arguments, guint n, gboolean many)
 {
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
   g_autoptr (GCancellable) cancellable = g_cancellable_new ();
-  g_autoptr (GPtrArray) sessions = g_ptr_array_new_with_free_func (g_object_unref);
+  g_autoptr (GPtrArray) sessions = g_ptr_array_new_with_free_func (clear_session);
   g_autoptr (GError) error = NULL;
   g_autoptr (QsnapSnapshot) snapshot = NULL;
   g_autoptr (QsnapRestoreOptions) wanted = NULL;
   Reverts reverts = { options, loop, cancellable, 0, sessions, NULL };
   QsnapRestoreMethod method;
+  gboolean made = FALSE;
   int status;
 
   if (!parse_method (options->method, &method))
@@ -256,12 +290,15 @@ run (Options *options, char **arguments, guint n, gboolean many)
   if (snapshot == NULL)
     return fail (error);
 
-  if (n > 1 && options->directory != NULL && g_mkdir_with_parents (options->directory, 0700) != 0)
+  if (many && options->directory != NULL && !make_folder (options->directory, &made))
     return usage ("cannot make ", options->directory);
 
+  g_ptr_array_set_size (sessions, (int)n);
   wanted = restore_options (options, method, arguments + 1);
-  bring_back (&reverts, snapshot, wanted, n);
+  bring_back (&reverts, snapshot, wanted, many);
   status = report (&reverts, many);
+  if (status != EXIT_OK && made)
+    (void)g_rmdir (options->directory);
   g_clear_error (&reverts.error);
 
   return status;

@@ -29,6 +29,27 @@ undo_directory (gpointer data, GError **error)
   return TRUE;
 }
 
+/* Who owns the directory can replace the disks and sockets in it. */
+static gboolean
+take_directory (QsnapRestore *restore, GError **error)
+{
+  struct stat found;
+
+  if (fstat (restore->dir_fd, &found) != 0)
+    return qsnap_io_fail (error, errno, "cannot look at the revert's directory %s", restore->path);
+
+  if (found.st_uid != geteuid ())
+    {
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+                   "the revert's directory %s belongs to user %u: choose another", restore->path,
+                   (guint)found.st_uid);
+      return FALSE;
+    }
+
+  return fchmod (restore->dir_fd, 0700) == 0 ||
+         qsnap_io_fail (error, errno, "cannot set the mode of %s", restore->path);
+}
+
 static gboolean
 make_directory (QsnapRestore *restore, GError **error)
 {
@@ -42,7 +63,7 @@ make_directory (QsnapRestore *restore, GError **error)
     return qsnap_io_fail (error, errno, "cannot open the revert's directory %s", restore->path);
 
   if (qsnap_io_dir_is_empty (restore->path))
-    return TRUE;
+    return take_directory (restore, error);
 
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_EXISTS,
                "the revert's directory %s is not empty: choose another", restore->path);

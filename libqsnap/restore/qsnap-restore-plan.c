@@ -204,8 +204,16 @@ guard_files (QsnapRestore *restore, GError **error)
   restore->map_copies = FALSE;
   if (qsnap_command_has_device (restore->command, "virtio-mem"))
     return refuse_map (error, "a virtio-mem device has to discard what is not plugged");
-  if (!gives_back || restore->map_read_only)
+  if (!gives_back)
     return TRUE;
+  if (restore->map_read_only)
+    {
+      g_ptr_array_add (
+          restore->warnings,
+          g_strdup ("what the guest's balloon gives back is not freed on the host, and "
+                    "QEMU logs it, as its memory is mapped read-only"));
+      return TRUE;
+    }
 
   list_blocks (restore);
   restore->map_copies = restore->blocks->len > 0 && qsnap_restore_can_clone (restore);
