@@ -244,3 +244,64 @@ qsnap_json_to_text (JsonNode *node, gboolean pretty)
 
   return json_generator_to_data (generator, NULL);
 }
+
+/* --- copies for other threads -------------------------------------------------------------- */
+
+static void
+copy_member (JsonObject *object, const char *name, JsonNode *member, gpointer copy)
+{
+  json_object_set_member (copy, name, qsnap_json_copy (member));
+}
+
+static void
+copy_element (JsonArray *array, guint index, JsonNode *element, gpointer copy)
+{
+  json_array_add_element (copy, qsnap_json_copy (element));
+}
+
+JsonObject *
+qsnap_json_copy_object (JsonObject *object)
+{
+  JsonObject *copy = json_object_new ();
+
+  json_object_foreach_member (object, copy_member, copy);
+
+  return copy;
+}
+
+static JsonArray *
+copy_array (JsonArray *array)
+{
+  JsonArray *copy = json_array_sized_new (json_array_get_length (array));
+
+  json_array_foreach_element (array, copy_element, copy);
+
+  return copy;
+}
+
+JsonNode *
+qsnap_json_copy (JsonNode *node)
+{
+  JsonNode *copy = json_node_new (json_node_get_node_type (node));
+  GValue value = G_VALUE_INIT;
+
+  switch (json_node_get_node_type (node))
+    {
+    case JSON_NODE_OBJECT:
+      json_node_take_object (copy, qsnap_json_copy_object (json_node_get_object (node)));
+      break;
+    case JSON_NODE_ARRAY:
+      json_node_take_array (copy, copy_array (json_node_get_array (node)));
+      break;
+    case JSON_NODE_VALUE:
+      json_node_get_value (node, &value);
+      json_node_set_value (copy, &value);
+      g_value_unset (&value);
+      break;
+    case JSON_NODE_NULL:
+    default:
+      break;
+    }
+
+  return copy;
+}

@@ -32,6 +32,11 @@ JsonObject *qsnap_json_array_object (JsonArray *array, guint index);
 #define QSNAP_JSON_MAX_DEPTH 128
 JsonNode *qsnap_json_parse_object (const char *text, gsize length, GError **error);
 
+/* Nothing in it is shared with @node: for another thread. json-glib counts the references to
+ * objects, arrays and values without atomic operations, and json_node_copy() shares them. */
+JsonNode *qsnap_json_copy (JsonNode *node);
+JsonObject *qsnap_json_copy_object (JsonObject *object);
+
 char *qsnap_json_to_text (JsonNode *node, gboolean pretty);
 
 G_END_DECLS

@@ -36,7 +36,6 @@ qsnap_session_execute (QsnapSession *self,
                        GError **error)
 {
   g_autoptr (QsnapQmpClient) client = NULL;
-  g_autoptr (JsonNode) reply = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SESSION (self), NULL);
   g_return_val_if_fail (command != NULL, NULL);
@@ -47,12 +46,9 @@ qsnap_session_execute (QsnapSession *self,
   if (client == NULL)
     return NULL;
 
-  reply =
-      qsnap_qmp_client_call (client, command, arguments != NULL ? json_node_copy (arguments) : NULL,
-                             fds, qsnap_session_get_timeout (self), cancellable, error);
-
-  /* A copy: what the parser made is immutable, and shared with its message. */
-  return reply != NULL ? json_node_copy (reply) : NULL;
+  return qsnap_qmp_client_call (client, command,
+                                arguments != NULL ? qsnap_json_copy (arguments) : NULL, fds,
+                                qsnap_session_get_timeout (self), cancellable, error);
 }
 
 /* --- asynchronously ------------------------------------------------------------------------ */
@@ -133,7 +129,8 @@ async_call_reply (JsonNode *reply, const GError *error, gpointer user_data)
   if (async_call_end (call))
     {
       if (reply != NULL)
-        g_task_return_pointer (call->task, json_node_copy (reply), (GDestroyNotify)json_node_unref);
+        g_task_return_pointer (call->task, qsnap_json_copy (reply),
+                               (GDestroyNotify)json_node_unref);
       else
         g_task_return_error (call->task, g_error_copy (error));
     }
@@ -260,7 +257,7 @@ qsnap_session_execute_async (QsnapSession *self,
   call->task = g_steal_pointer (&task);
   call->client = g_steal_pointer (&client);
   call->command = g_strdup (command);
-  call->arguments = arguments != NULL ? json_node_copy (arguments) : NULL;
+  call->arguments = arguments != NULL ? qsnap_json_copy (arguments) : NULL;
   call->fds = fds != NULL ? g_object_ref (fds) : NULL;
   call->timeout_ms = qsnap_session_get_timeout (self);
   qsnap_worker_run (async_call_start, call, async_call_unref);

@@ -114,8 +114,8 @@ qsnap_session_get_phase (QsnapSession *self)
  * qsnap_session_get_bytes_done:
  * @self: a session
  *
- * How many bytes of the guest's RAM the operation has dealt with; when a snapshot is deleted, of its
- * overlays.
+ * How many bytes of the guest's RAM the operation has dealt with; when a snapshot is deleted, of
+ * its overlays.
  *
  * Returns: bytes
  *

@@ -4,6 +4,8 @@
 
 #include "qsnap-session-private.h"
 
+#include "qsnap-json.h"
+
 #define DEFAULT_TIMEOUT_MS (60 * 1000)
 /* Events that wait for an application which does not run its main context; what comes beyond is
  * counted and dropped. */
@@ -223,7 +225,7 @@ queue_event (QsnapSession *self, const char *name, JsonNode *data, gint64 time)
 
   event = g_new0 (Event, 1);
   event->name = g_strdup (name);
-  event->data = data != NULL ? json_node_copy (data) : NULL;
+  event->data = data != NULL ? qsnap_json_copy (data) : NULL;
   event->time = time;
   qsnap_session_post (self, emit_event, event, (GDestroyNotify)event_free);
 }

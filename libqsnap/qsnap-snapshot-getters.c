@@ -157,13 +157,9 @@ qsnap_snapshot_get_disks (QsnapSnapshot *self)
 JsonNode *
 qsnap_snapshot_dup_manifest (QsnapSnapshot *self)
 {
-  g_autoptr (JsonNode) node = NULL;
-
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
 
-  node = qsnap_json_node_from_object (qsnap_snapshot_ref_manifest (self));
-
-  return json_node_copy (node);
+  return qsnap_json_node_from_object (qsnap_snapshot_copy_manifest (self));
 }
 
 /**

@@ -24,7 +24,8 @@ struct _QsnapSnapshot
   gboolean deleting;
 };
 
-JsonObject *qsnap_snapshot_ref_manifest (QsnapSnapshot *snapshot);
+/* A copy. */
+JsonObject *qsnap_snapshot_copy_manifest (QsnapSnapshot *snapshot);
 /* QSNAP_ERROR_BUSY for one that is still being saved, or that is being deleted. */
 gboolean qsnap_snapshot_check_sealed (QsnapSnapshot *snapshot, GError **error);
 /* Opens the snapshot's directory. */

@@ -76,11 +76,11 @@ enum
 static GParamSpec *props[N_PROPS];
 
 JsonObject *
-qsnap_snapshot_ref_manifest (QsnapSnapshot *self)
+qsnap_snapshot_copy_manifest (QsnapSnapshot *self)
 {
   g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
 
-  return json_object_ref (self->manifest);
+  return qsnap_json_copy_object (self->manifest);
 }
 
 /* --- GObject ------------------------------------------------------------------------------- */
@@ -380,9 +380,11 @@ qsnap_snapshot_new_unsealed (GFile *directory, JsonObject *manifest)
   QsnapSnapshot *self = g_object_new (QSNAP_TYPE_SNAPSHOT, NULL);
 
   self->directory = g_object_ref (directory);
-  self->manifest = manifest;
+  /* Of parts of it the caller may have references. */
+  self->manifest = qsnap_json_copy_object (manifest);
   self->name = g_strdup (qsnap_json_get_string (manifest, "name"));
   self->disks = disks_of (manifest);
+  json_object_unref (manifest);
 
   return self;
 }
@@ -391,10 +393,12 @@ void
 qsnap_snapshot_seal (QsnapSnapshot *self, JsonObject *manifest)
 {
   g_autoptr (JsonObject) old = NULL;
+  JsonObject *copy = qsnap_json_copy_object (manifest);
 
+  json_object_unref (manifest);
   g_mutex_lock (&self->lock);
   old = self->manifest;
-  self->manifest = manifest;
+  self->manifest = copy;
   self->sealed = TRUE;
   g_mutex_unlock (&self->lock);
 }
@@ -688,7 +692,7 @@ qsnap_snapshot_verify (QsnapSnapshot *self, GCancellable *cancellable, GError **
   if (!qsnap_snapshot_check_sealed (self, error))
     return FALSE;
 
-  manifest = qsnap_snapshot_ref_manifest (self);
+  manifest = qsnap_snapshot_copy_manifest (self);
 
   return qsnap_snapshot_check_bases (manifest, error) &&
          with_image (self, manifest, verify_image, -1, cancellable, error);
@@ -731,7 +735,7 @@ qsnap_snapshot_export_stream (QsnapSnapshot *self,
   if (!qsnap_snapshot_check_sealed (self, error))
     return FALSE;
 
-  manifest = qsnap_snapshot_ref_manifest (self);
+  manifest = qsnap_snapshot_copy_manifest (self);
 
   return with_image (self, manifest, export_image, fd, cancellable, error);
 }

@@ -699,7 +699,8 @@ waiter_reply (JsonNode *reply, const GError *error, gpointer user_data)
   Waiter *waiter = user_data;
   g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&waiter->lock);
 
-  waiter->reply = reply != NULL ? json_node_ref (reply) : NULL;
+  /* The message goes away in this thread, whenever the waiter reads its answer. */
+  waiter->reply = reply != NULL ? qsnap_json_copy (reply) : NULL;
   waiter->error = error != NULL ? g_error_copy (error) : NULL;
   waiter->done = TRUE;
   g_cond_broadcast (&waiter->cond);

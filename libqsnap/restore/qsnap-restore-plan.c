@@ -54,7 +54,7 @@ qsnap_restore_read (QsnapRestore *restore, GError **error)
   if (!qsnap_snapshot_check_sealed (restore->snapshot, error))
     return FALSE;
 
-  restore->manifest = qsnap_snapshot_ref_manifest (restore->snapshot);
+  restore->manifest = qsnap_snapshot_copy_manifest (restore->snapshot);
   restore->snapshot_fd = qsnap_snapshot_open_directory (directory, error);
 
   return restore->snapshot_fd >= 0 && check_owner (restore, error) &&

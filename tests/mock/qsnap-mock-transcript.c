@@ -67,7 +67,12 @@ find_command (MockQemu *mock, gpointer data)
         continue;
       if (++query->count == wanted)
         {
-          query->arguments = json_object_ref (json_object_get_object_member (entry, "arguments"));
+          g_autofree char *text =
+              json_to_string (json_object_get_member (entry, "arguments"), FALSE);
+          g_autoptr (JsonNode) copy = json_from_string (text, NULL);
+
+          /* json-glib's references are not for two threads. */
+          query->arguments = json_node_dup_object (copy);
           return;
         }
     }
