@@ -84,24 +84,6 @@ take_nvram_of_base (QsnapCapture *capture, JsonObject *memory, QsnapDrive *drive
 
 /* --- stable storage ------------------------------------------------------------------------ */
 
-static gboolean
-sync_path (const char *path, int flags, GError **error)
-{
-  int fd = open (path, O_RDONLY | O_CLOEXEC | flags);
-  gboolean synced;
-
-  /* An image that only QEMU may read: QEMU has flushed it when the guest was stopped. */
-  if (fd < 0 && errno == EACCES)
-    return TRUE;
-  if (fd < 0)
-    return qsnap_io_fail (error, errno, "cannot open %s to sync it", path);
-
-  synced = qsnap_io_fsync (fd, path, error);
-  close (fd);
-
-  return synced;
-}
-
 /* The base has to hold what the guest had written, and the overlay has to exist after a power cut:
  * without it the guest does not start. */
 static gboolean
@@ -110,8 +92,9 @@ sync_disk (QsnapDrive *drive, GError **error)
   g_autofree char *folder = g_path_get_dirname (drive->overlay_file);
   g_autoptr (JsonObject) noted = qsnap_file_identity_to_json (&drive->base);
 
-  return sync_path (drive->file, 0, error) && sync_path (drive->overlay_file, 0, error) &&
-         sync_path (folder, O_DIRECTORY, error) &&
+  return qsnap_io_sync_path (drive->file, 0, error) &&
+         qsnap_io_sync_path (drive->overlay_file, 0, error) &&
+         qsnap_io_sync_path (folder, O_DIRECTORY, error) &&
          qsnap_file_identity_check (noted, drive->file, error);
 }
 
@@ -328,7 +311,7 @@ write_snapshot (QsnapCapture *capture, JsonObject *memory, GError **error)
   manifest = qsnap_capture_describe (capture, memory);
 
   /* The directory's own entry first: the manifest must not be durable in a folder that is not. */
-  if (!sync_path (parent, O_DIRECTORY, error) ||
+  if (!qsnap_io_sync_path (parent, O_DIRECTORY, error) ||
       !qsnap_manifest_write (capture->dir_fd, manifest, error))
     return FALSE;
 

@@ -250,29 +250,11 @@ release_overlay (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error)
 /* --- files --------------------------------------------------------------------------------- */
 
 static gboolean
-sync_path (const char *path, int flags, GError **error)
-{
-  int fd = open (path, O_RDONLY | O_CLOEXEC | flags);
-  gboolean synced;
-
-  /* An image that only QEMU may read: QEMU has flushed it. */
-  if (fd < 0 && errno == EACCES)
-    return TRUE;
-  if (fd < 0)
-    return qsnap_io_fail (error, errno, "cannot open %s to sync it", path);
-
-  synced = qsnap_io_fsync (fd, path, error);
-  close (fd);
-
-  return synced;
-}
-
-static gboolean
 merge_offline (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error)
 {
   return note_state (deletion, disk, QSNAP_DELETE_MERGING, error) &&
          qsnap_qemu_img_commit (disk->overlay, disk->base, deletion->cancellable, error) &&
-         sync_path (disk->base, 0, error) &&
+         qsnap_io_sync_path (disk->base, 0, error) &&
          note_state (deletion, disk, QSNAP_DELETE_MERGED, error);
 }
 
@@ -284,12 +266,12 @@ remove_overlay (QsnapDeleteDisk *disk, GError **error)
   if (!disk->has_overlay)
     return TRUE;
 
-  if (!sync_path (disk->base, 0, error))
+  if (!qsnap_io_sync_path (disk->base, 0, error))
     return FALSE;
   if (g_unlink (disk->overlay) != 0 && errno != ENOENT)
     return qsnap_io_fail (error, errno, "cannot remove %s", disk->overlay);
 
-  return sync_path (folder, O_DIRECTORY, error);
+  return qsnap_io_sync_path (folder, O_DIRECTORY, error);
 }
 
 gboolean

@@ -210,6 +210,22 @@ qsnap_io_fsync (int fd, const char *name, GError **error)
   return TRUE;
 }
 
+gboolean
+qsnap_io_sync_path (const char *path, int flags, GError **error)
+{
+  int fd = open (path, O_RDONLY | O_CLOEXEC | flags);
+  gboolean synced;
+
+  if (fd < 0 && errno == EACCES)
+    return TRUE;
+  if (fd < 0)
+    return qsnap_io_fail (error, errno, "cannot open %s to sync it", path);
+
+  synced = qsnap_io_fsync (fd, path, error);
+  close (fd);
+  return synced;
+}
+
 static gboolean
 write_and_sync (int dir_fd, const char *name, const void *data, gsize len, GError **error)
 {

@@ -40,6 +40,9 @@ qsnap_io_read_whole (int dir_fd, const char *name, gsize max_size, gsize *len, G
 gboolean qsnap_io_dir_is_empty (const char *path);
 
 gboolean qsnap_io_fsync (int fd, const char *name, GError **error);
+/* The same for a path, which @flags may say is a directory. An image that only QEMU may read is
+ * left to QEMU, which flushes it when it stops the guest or lets go of the image. */
+gboolean qsnap_io_sync_path (const char *path, int flags, GError **error);
 
 /* Writes @name anew and renames it into place: afterwards there is the old content or the new one,
  * never a part. The directory is synced too. */
