@@ -17,7 +17,7 @@
 #include "memory/qsnap-image-writer.h"
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
-#include "saver/qsnap-saver-reports.h"
+#include "helper/qsnap-helper-reports.h"
 
 #define BUFFER_BYTES (1u << 20)
 #define PIPE_BYTES (1 << 20)
@@ -34,7 +34,7 @@ typedef enum
 typedef struct
 {
   const QsnapSaverOptions *options;
-  QsnapSaverReports *reports;
+  QsnapHelperReports *reports;
   QsnapImageWriter *writer;
   QsnapStreamParser *parser;
   Mode mode;
@@ -64,7 +64,7 @@ report_progress (Saver *saver)
   if (!saver->had_page || now - saver->last_progress < PROGRESS_INTERVAL)
     return;
   saver->last_progress = now;
-  qsnap_saver_reports_try (saver->reports, describe_progress (saver));
+  qsnap_helper_reports_try (saver->reports, describe_progress (saver));
 }
 
 /* The first page proves the point in time, and the guest may be waiting: this is reported before
@@ -77,7 +77,7 @@ on_page (guint block, guint64 offset, const guint8 *data, gpointer user_data, GE
   if (!saver->had_page)
     {
       saver->had_page = TRUE;
-      qsnap_saver_reports_send_kind (saver->reports, "first-page");
+      qsnap_helper_reports_send_kind (saver->reports, "first-page");
     }
   return qsnap_image_writer_callbacks.page (block, offset, data, saver->writer, error);
 }
@@ -118,7 +118,7 @@ static void
 fail (Saver *saver, const GError *error)
 {
   saver->mode = MODE_FAILED;
-  qsnap_saver_reports_send_error (saver->reports, error);
+  qsnap_helper_reports_send_error (saver->reports, error);
 }
 
 static void
@@ -157,15 +157,15 @@ obey (Saver *saver, const char *text, gsize len)
 static void
 lose_application (Saver *saver)
 {
-  qsnap_saver_reports_close (saver->reports);
-  qsnap_saver_reports_flush (saver->reports);
+  qsnap_helper_reports_close (saver->reports);
+  qsnap_helper_reports_flush (saver->reports);
   go (saver);
 }
 
 static void
 serve_control (Saver *saver)
 {
-  char text[QSNAP_SAVER_MAX_PACKET + 1];
+  char text[QSNAP_HELPER_MAX_PACKET + 1];
   gssize n = recv (saver->options->control_fd, text, sizeof text - 1, MSG_DONTWAIT);
 
   if (n > 0)
@@ -198,11 +198,11 @@ save (Saver *saver, GError **error)
   if (!qsnap_stream_parser_finish (saver->parser, error))
     return FALSE;
   /* All has come; bringing it to the disk may take a while. */
-  qsnap_saver_reports_try (saver->reports, describe_progress (saver));
+  qsnap_helper_reports_try (saver->reports, describe_progress (saver));
   if (!qsnap_image_writer_finish (saver->writer, saver->parser, error))
     return FALSE;
   /* The last one is kept until it is sent: it has the final numbers. */
-  qsnap_saver_reports_send (saver->reports, describe_progress (saver));
+  qsnap_helper_reports_send (saver->reports, describe_progress (saver));
   return TRUE;
 }
 
@@ -217,12 +217,12 @@ end (Saver *saver)
       saver->saved = save (saver, &error);
       if (saver->saved)
         {
-          qsnap_saver_reports_send_kind (saver->reports, "saved");
+          qsnap_helper_reports_send_kind (saver->reports, "saved");
           return;
         }
       fail (saver, error);
     }
-  qsnap_saver_reports_send_kind (saver->reports, "drained");
+  qsnap_helper_reports_send_kind (saver->reports, "drained");
 }
 
 /* O_NONBLOCK is shared with the library's and QEMU's copies of this descriptor, and not touched: a
@@ -251,19 +251,19 @@ serve_stream (Saver *saver)
 static void
 wait_and_serve (Saver *saver)
 {
-  gboolean closed = qsnap_saver_reports_is_closed (saver->reports);
+  gboolean closed = qsnap_helper_reports_is_closed (saver->reports);
   struct pollfd fds[2] = {
     { .fd = closed ? -1 : saver->options->control_fd, .events = POLLIN },
     { .fd = saver->mode == MODE_WAITING || saver->ended ? -1 : saver->options->stream_fd,
       .events = POLLIN },
   };
 
-  if (qsnap_saver_reports_is_waiting (saver->reports))
+  if (qsnap_helper_reports_is_waiting (saver->reports))
     fds[0].events |= POLLOUT;
   if (poll (fds, G_N_ELEMENTS (fds), -1) < 0)
     return;
   if (fds[0].revents & POLLOUT)
-    qsnap_saver_reports_flush (saver->reports);
+    qsnap_helper_reports_flush (saver->reports);
   if (fds[0].revents & ~POLLOUT)
     serve_control (saver);
   if (fds[1].revents != 0)
@@ -279,7 +279,7 @@ prepare (Saver *saver)
                                           (const char *const *)saver->options->raw_blocks, &error);
   if (saver->writer == NULL)
     {
-      qsnap_saver_reports_send_error (saver->reports, error);
+      qsnap_helper_reports_send_error (saver->reports, error);
       return FALSE;
     }
   saver->parser = qsnap_stream_parser_new (&callbacks, saver);
@@ -292,7 +292,7 @@ clear (Saver *saver)
 {
   g_clear_pointer (&saver->parser, qsnap_stream_parser_free);
   g_clear_pointer (&saver->writer, qsnap_image_writer_free);
-  g_clear_pointer (&saver->reports, qsnap_saver_reports_free);
+  g_clear_pointer (&saver->reports, qsnap_helper_reports_free);
   g_free (saver->buffer);
 }
 
@@ -301,17 +301,17 @@ qsnap_saver_run (const QsnapSaverOptions *options)
 {
   Saver saver = { .options = options, .mode = MODE_WAITING, .skip = options->skip };
 
-  saver.reports = qsnap_saver_reports_new (options->control_fd);
+  saver.reports = qsnap_helper_reports_new (options->control_fd);
   /* Before "ready" nothing has been read, and no stream depends on this process. */
   if (!prepare (&saver))
     {
       clear (&saver);
       return 1;
     }
-  qsnap_saver_reports_send_kind (saver.reports, "ready");
+  qsnap_helper_reports_send_kind (saver.reports, "ready");
   /* An application that is busy still gets its last reports; one that is dead ends the wait. */
-  while (!saver.ended || (qsnap_saver_reports_is_waiting (saver.reports) &&
-                          !qsnap_saver_reports_is_closed (saver.reports)))
+  while (!saver.ended || (qsnap_helper_reports_is_waiting (saver.reports) &&
+                          !qsnap_helper_reports_is_closed (saver.reports)))
     wait_and_serve (&saver);
   clear (&saver);
   return saver.saved || saver.mode == MODE_DISCARDING ? 0 : 1;

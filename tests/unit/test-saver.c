@@ -18,7 +18,7 @@
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
 #include "saver/qsnap-saver-client.h"
-#include "saver/qsnap-saver-reports.h"
+#include "helper/qsnap-helper-reports.h"
 #include "stream-builder.h"
 
 #define FILLER 4096u
@@ -553,21 +553,21 @@ test_does_not_start (Fixture *fixture, gconstpointer data)
 static void
 test_full_socket (void)
 {
-  g_autoptr (QsnapSaverReports) reports = NULL;
+  g_autoptr (QsnapHelperReports) reports = NULL;
   g_autoptr (GError) error = g_error_new (G_IO_ERROR, G_IO_ERROR_NO_SPACE, "full \xff");
-  char text[QSNAP_SAVER_MAX_PACKET];
+  char text[QSNAP_HELPER_MAX_PACKET];
   guint n_progress = 0;
   gssize n;
   int fds[2];
 
   g_assert_cmpint (socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), ==, 0);
-  reports = qsnap_saver_reports_new (fds[0]);
+  reports = qsnap_helper_reports_new (fds[0]);
   for (guint i = 0; i < 5000; i++)
-    qsnap_saver_reports_try (reports, qsnap_json_object_new ("report", 's', "progress", NULL));
-  g_assert_false (qsnap_saver_reports_is_waiting (reports));
-  qsnap_saver_reports_send_error (reports, error);
-  qsnap_saver_reports_send_kind (reports, "drained");
-  g_assert_true (qsnap_saver_reports_is_waiting (reports));
+    qsnap_helper_reports_try (reports, qsnap_json_object_new ("report", 's', "progress", NULL));
+  g_assert_false (qsnap_helper_reports_is_waiting (reports));
+  qsnap_helper_reports_send_error (reports, error);
+  qsnap_helper_reports_send_kind (reports, "drained");
+  g_assert_true (qsnap_helper_reports_is_waiting (reports));
 
   while ((n = recv (fds[1], text, sizeof text - 1, MSG_DONTWAIT)) > 0)
     {
@@ -577,8 +577,8 @@ test_full_socket (void)
     }
   g_assert_cmpuint (n_progress, >, 10);
   g_assert_cmpuint (n_progress, <, 5000);
-  qsnap_saver_reports_flush (reports);
-  g_assert_false (qsnap_saver_reports_is_waiting (reports));
+  qsnap_helper_reports_flush (reports);
+  g_assert_false (qsnap_helper_reports_is_waiting (reports));
   n = recv (fds[1], text, sizeof text - 1, MSG_DONTWAIT);
   g_assert_cmpint (n, >, 0);
   text[n] = '\0';
@@ -589,9 +589,9 @@ test_full_socket (void)
   g_assert_nonnull (strstr (text, "\"drained\""));
 
   close (fds[1]);
-  qsnap_saver_reports_send_kind (reports, "saved");
-  g_assert_true (qsnap_saver_reports_is_closed (reports));
-  g_assert_false (qsnap_saver_reports_is_waiting (reports));
+  qsnap_helper_reports_send_kind (reports, "saved");
+  g_assert_true (qsnap_helper_reports_is_closed (reports));
+  g_assert_false (qsnap_helper_reports_is_waiting (reports));
   close (fds[0]);
 }
 

@@ -2,7 +2,7 @@
 
 #include "config.h"
 
-#include "saver/qsnap-saver-reports.h"
+#include "helper/qsnap-helper-reports.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 /* So that with its escapes a message fits a packet. */
 #define MAX_MESSAGE 1000
 
-struct _QsnapSaverReports
+struct _QsnapHelperReports
 {
   int fd;
   gboolean closed;
@@ -22,7 +22,7 @@ struct _QsnapSaverReports
 
 /* Answers whether the packet need not be tried again. */
 static gboolean
-send_text (QsnapSaverReports *reports, const char *text)
+send_text (QsnapHelperReports *reports, const char *text)
 {
   while (!reports->closed)
     {
@@ -31,13 +31,13 @@ send_text (QsnapSaverReports *reports, const char *text)
       if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
         return FALSE;
       if (errno != EINTR)
-        qsnap_saver_reports_close (reports);
+        qsnap_helper_reports_close (reports);
     }
   return TRUE;
 }
 
 void
-qsnap_saver_reports_flush (QsnapSaverReports *reports)
+qsnap_helper_reports_flush (QsnapHelperReports *reports)
 {
   while (!g_queue_is_empty (&reports->waiting) &&
          send_text (reports, g_queue_peek_head (&reports->waiting)))
@@ -53,64 +53,64 @@ to_text (JsonObject *report)
 }
 
 void
-qsnap_saver_reports_send (QsnapSaverReports *reports, JsonObject *report)
+qsnap_helper_reports_send (QsnapHelperReports *reports, JsonObject *report)
 {
   g_queue_push_tail (&reports->waiting, to_text (report));
-  qsnap_saver_reports_flush (reports);
+  qsnap_helper_reports_flush (reports);
 }
 
 void
-qsnap_saver_reports_send_kind (QsnapSaverReports *reports, const char *kind)
+qsnap_helper_reports_send_kind (QsnapHelperReports *reports, const char *kind)
 {
-  qsnap_saver_reports_send (reports, qsnap_json_object_new ("report", 's', kind, NULL));
+  qsnap_helper_reports_send (reports, qsnap_json_object_new ("report", 's', kind, NULL));
 }
 
 void
-qsnap_saver_reports_send_error (QsnapSaverReports *reports, const GError *error)
+qsnap_helper_reports_send_error (QsnapHelperReports *reports, const GError *error)
 {
   g_autofree char *valid = g_utf8_make_valid (error->message, -1);
   g_autofree char *message =
       g_utf8_substring (valid, 0, MIN (g_utf8_strlen (valid, -1), MAX_MESSAGE));
 
-  qsnap_saver_reports_send (reports, qsnap_json_object_new ("report", 's', "failed", "domain", 's',
-                                                            g_quark_to_string (error->domain),
-                                                            "code", 'i', (gint64)error->code,
-                                                            "message", 's', message, NULL));
+  qsnap_helper_reports_send (reports, qsnap_json_object_new ("report", 's', "failed", "domain", 's',
+                                                             g_quark_to_string (error->domain),
+                                                             "code", 'i', (gint64)error->code,
+                                                             "message", 's', message, NULL));
 }
 
 void
-qsnap_saver_reports_try (QsnapSaverReports *reports, JsonObject *report)
+qsnap_helper_reports_try (QsnapHelperReports *reports, JsonObject *report)
 {
   g_autofree char *text = to_text (report);
 
   /* Not past the ones that are kept. */
-  qsnap_saver_reports_flush (reports);
+  qsnap_helper_reports_flush (reports);
   if (g_queue_is_empty (&reports->waiting))
     send_text (reports, text);
 }
 
 gboolean
-qsnap_saver_reports_is_waiting (QsnapSaverReports *reports)
+qsnap_helper_reports_is_waiting (QsnapHelperReports *reports)
 {
   return !g_queue_is_empty (&reports->waiting);
 }
 
 void
-qsnap_saver_reports_close (QsnapSaverReports *reports)
+qsnap_helper_reports_close (QsnapHelperReports *reports)
 {
   reports->closed = TRUE;
 }
 
 gboolean
-qsnap_saver_reports_is_closed (QsnapSaverReports *reports)
+qsnap_helper_reports_is_closed (QsnapHelperReports *reports)
 {
   return reports->closed;
 }
 
-QsnapSaverReports *
-qsnap_saver_reports_new (int fd)
+QsnapHelperReports *
+qsnap_helper_reports_new (int fd)
 {
-  QsnapSaverReports *reports = g_new0 (QsnapSaverReports, 1);
+  QsnapHelperReports *reports = g_new0 (QsnapHelperReports, 1);
 
   reports->fd = fd;
   g_queue_init (&reports->waiting);
@@ -118,7 +118,7 @@ qsnap_saver_reports_new (int fd)
 }
 
 void
-qsnap_saver_reports_free (QsnapSaverReports *reports)
+qsnap_helper_reports_free (QsnapHelperReports *reports)
 {
   g_queue_clear_full (&reports->waiting, g_free);
   g_free (reports);
