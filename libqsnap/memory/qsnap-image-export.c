@@ -92,13 +92,13 @@ qsnap_image_export_without (
 {
   g_autoptr (QsnapRamEncoder) encoder = NULL;
   Export export = { image, NULL, fd, left_out, cancellable };
-  guint32 section_id;
+  QsnapStateLayout layout;
 
   /* Before the first byte is out, as much as can be known quickly is known to be right. */
   if (!qsnap_image_check (image, error) ||
-      !qsnap_image_scan_state (image, NULL, NULL, &section_id, cancellable, error))
+      !qsnap_image_scan_state (image, NULL, NULL, &layout, cancellable, error))
     return FALSE;
-  encoder = qsnap_ram_encoder_new (section_id, write_out, &export);
+  encoder = qsnap_ram_encoder_new (layout.section_id, write_out, &export);
   export.encoder = encoder;
   return export_all (&export, error);
 }

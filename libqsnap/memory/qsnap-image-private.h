@@ -48,13 +48,20 @@ gboolean qsnap_image_corrupt (GError **error, const char *format, ...) G_GNUC_PR
 gboolean qsnap_image_open_state (QsnapImage *image, GError **error);
 gboolean qsnap_image_open_block (QsnapImage *image, QsnapImageBlock *block, GError **error);
 
+/* Where things are in the state. */
+typedef struct
+{
+  guint32 section_id;    /* of ram */
+  guint64 prefix_length; /* all before ram's start section */
+} QsnapStateLayout;
+
 /* Reads the whole state, compares it with its checksum and with what the manifest says. @page,
- * which may be NULL, is called for the pages of the small blocks. */
+ * which may be NULL as well as @layout, is called for the pages of the small blocks. */
 gboolean
 qsnap_image_scan_state (QsnapImage *image,
                         gboolean (*page) (guint, guint64, const guint8 *, gpointer, GError **),
                         gpointer user_data,
-                        guint32 *section_id,
+                        QsnapStateLayout *layout,
                         GCancellable *cancellable,
                         GError **error);
 

@@ -7,6 +7,7 @@
 #include "memory/qsnap-image-private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,7 +26,17 @@ typedef struct
   guint64 *n_data; /* by block */
   guint64 *n_pages;
   gsize eof_offset;
+  guint64 prefix_length;
 } StateScan;
+
+static gboolean
+on_prefix (const guint8 *data, gsize len, gpointer user_data, GError **error)
+{
+  StateScan *scan = user_data;
+
+  scan->prefix_length = len;
+  return TRUE;
+}
 
 static gboolean
 on_ram_setup (const QsnapStreamBlock *blocks,
@@ -134,21 +145,25 @@ gboolean
 qsnap_image_scan_state (QsnapImage *image,
                         gboolean (*page) (guint, guint64, const guint8 *, gpointer, GError **),
                         gpointer user_data,
-                        guint32 *section_id,
+                        QsnapStateLayout *layout,
                         GCancellable *cancellable,
                         GError **error)
 {
-  static const QsnapStreamCallbacks callbacks = { NULL, on_ram_setup, on_page, on_device_state };
+  static const QsnapStreamCallbacks callbacks = { on_prefix, on_ram_setup, on_page,
+                                                  on_device_state };
   g_autofree guint64 *n_data = g_new0 (guint64, image->blocks->len);
   g_autofree guint64 *n_pages = g_new0 (guint64, image->blocks->len);
-  StateScan scan = { image, page, user_data, n_data, n_pages, 0 };
+  StateScan scan = { image, page, user_data, n_data, n_pages, 0, 0 };
   g_autoptr (QsnapStreamParser) parser = qsnap_stream_parser_new (&callbacks, &scan);
 
   if (!qsnap_image_open_state (image, error) || !feed_state (image, parser, cancellable, error) ||
       !compare_state (image, parser, &scan, error))
     return FALSE;
-  if (section_id != NULL)
-    *section_id = qsnap_stream_parser_get_ram_section_id (parser);
+  if (layout != NULL)
+    {
+      layout->section_id = qsnap_stream_parser_get_ram_section_id (parser);
+      layout->prefix_length = scan.prefix_length;
+    }
   return TRUE;
 }
 
@@ -318,6 +333,33 @@ qsnap_image_verify (QsnapImage *image, GCancellable *cancellable, GError **error
 }
 
 /* ---- parts of a block ---- */
+
+gboolean
+qsnap_image_skip_zeros (
+    QsnapImage *image, guint index, guint64 *offset, guint64 end, GError **error)
+{
+  QsnapImageBlock *block = qsnap_image_block (image, index);
+  guint64 data;
+
+  if (block->path == NULL)
+    return TRUE;
+  if (!qsnap_image_open_block (image, block, error))
+    return FALSE;
+  data = MIN (find_data (block, *offset), end);
+  if (!check_hole (block, *offset, data, error))
+    return FALSE;
+  *offset = data;
+  return TRUE;
+}
+
+void
+qsnap_image_will_need (QsnapImage *image, guint index, guint64 offset, guint64 len)
+{
+  QsnapImageBlock *block = qsnap_image_block (image, index);
+
+  if (block->fd >= 0)
+    (void)posix_fadvise (block->fd, (off_t)offset, (off_t)len, POSIX_FADV_WILLNEED);
+}
 
 static gboolean
 keep_page (guint index, guint64 offset, const guint8 *data, gpointer user_data, GError **error)

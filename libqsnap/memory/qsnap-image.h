@@ -44,6 +44,14 @@ gboolean qsnap_image_verify (QsnapImage *image, GCancellable *cancellable, GErro
 gboolean qsnap_image_read (
     QsnapImage *image, guint block, guint64 offset, gpointer buffer, gsize len, GError **error);
 
+/* Moves *@offset on to the first page that may have data, at most to @end. The pages before it are
+ * zero, and not read. */
+gboolean qsnap_image_skip_zeros (
+    QsnapImage *image, guint block, guint64 *offset, guint64 end, GError **error);
+
+/* A part of a block is about to be read: begins to bring it into the cache. */
+void qsnap_image_will_need (QsnapImage *image, guint block, guint64 offset, guint64 len);
+
 /* Writes the plain migration stream that any QEMU loads to @fd, whatever that is, blocking or not.
  * Checksums are compared on the way; a stream that fails in the middle is one that QEMU refuses. */
 gboolean qsnap_image_export (QsnapImage *image, int fd, GCancellable *cancellable, GError **error);

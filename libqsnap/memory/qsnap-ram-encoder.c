@@ -13,8 +13,9 @@
 #define MAX_RECORD (8 + 1 + 255 + QSNAP_PAGE_SIZE)
 #define SECTION_END_BYTES (8 + 5)
 #define SECTION_START_BYTES 5
-/* QEMU holds a lock while it loads a section. */
-#define SECTION_BYTES (1u << 20)
+/* QEMU holds a lock while it loads a section. The pages of one host page, of at most 2 MiB, have to
+ * be in one section. */
+#define SECTION_BYTES (4u << 20)
 
 struct _QsnapRamEncoder
 {

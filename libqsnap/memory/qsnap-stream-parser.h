@@ -77,6 +77,12 @@ guint64 qsnap_stream_parser_get_bytes (QsnapStreamParser *parser);
 /* Where in the stream the device state begins; 0 while that has not come. */
 guint64 qsnap_stream_parser_get_device_offset (QsnapStreamParser *parser);
 
+/* Appends header and configuration, out of what the prefix callback got, to @out, without the list
+ * of migration capabilities that were on: it is for the destination of another kind of migration.
+ * QSNAP_ERROR_UNSUPPORTED if there is more, the state of devices that comes before RAM. */
+gboolean
+qsnap_stream_copy_configuration (const guint8 *prefix, gsize len, GByteArray *out, GError **error);
+
 /* Printable ASCII only, not empty. */
 gboolean qsnap_stream_name_is_valid (const char *name, gsize len);
 

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "qsnap/qsnap-error.h"
+
 /* Type, section id, length of the name and "ram", instance, version, total length. */
 #define RAM_START_LENGTH (1 + 4 + 1 + 3 + 4 + 4 + 8)
 
@@ -280,4 +282,48 @@ qsnap_stream_step_header (QsnapStreamParser *parser, const guint8 *data, gsize l
     return qsnap_stream_refuse (parser, error, "version %u", qsnap_stream_u32 (data + 4));
   parser->step = step_configuration;
   return collect (parser, data, 8, error) ? 8 : -1;
+}
+
+/* ---- for another destination ---- */
+
+static gsize
+subsection_length (const guint8 *data, gsize len, const char *name)
+{
+  gsize head = 2 + data[1] + 4;
+  gsize at = head + 4;
+
+  if (g_str_equal (name, "configuration/uuid"))
+    return head + 16;
+  if (!g_str_equal (name, "configuration/capabilities") || len < at)
+    return at;
+  for (guint32 n = qsnap_stream_u32 (data + head); n > 0 && at < len; n--)
+    at += 1 + data[at];
+  return at;
+}
+
+/* Only what the parser has accepted gets here, so that only the end has to be watched. */
+gboolean
+qsnap_stream_copy_configuration (const guint8 *prefix, gsize len, GByteArray *out, GError **error)
+{
+  gsize at = 8;
+
+  if (len > at + 5 && prefix[at] == QSNAP_STREAM_CONFIGURATION)
+    at += 5 + qsnap_stream_u32 (prefix + at + 1);
+  g_byte_array_append (out, prefix, (guint)MIN (at, len));
+  while (at + 2 < len && prefix[at] == QSNAP_STREAM_SUBSECTION && at + 2 + prefix[at + 1] < len)
+    {
+      g_autofree char *name = qsnap_stream_printable (prefix + at + 2, prefix[at + 1]);
+      gsize whole = subsection_length (prefix + at, len - at, name);
+
+      if (!g_str_has_prefix (name, "configuration/") || whole > len - at)
+        break;
+      if (!g_str_equal (name, "configuration/capabilities"))
+        g_byte_array_append (out, prefix + at, (guint)whole);
+      at += whole;
+    }
+  if (at == len)
+    return TRUE;
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+               "The snapshot has device state that must be loaded before the guest's RAM");
+  return FALSE;
 }
