@@ -72,6 +72,8 @@ enum
   SIGNAL_MEMORY_COMPLETE,
   SIGNAL_EVENT,
   SIGNAL_CLOSED,
+  SIGNAL_SETTLED,
+  SIGNAL_SETTLE_FAILED,
   N_SIGNALS
 };
 
@@ -316,6 +318,8 @@ qsnap_session_finalize (GObject *object)
   g_free (self->qemu_version);
   g_clear_pointer (&self->restored, qsnap_restored_free);
   g_main_context_unref (self->context);
+  g_clear_error (&self->settle_error);
+  g_cond_clear (&self->settle_cond);
   g_mutex_clear (&self->lock);
 
   G_OBJECT_CLASS (qsnap_session_parent_class)->finalize (object);
@@ -646,6 +650,39 @@ install_connection_signals (GType type)
 }
 
 static void
+install_restore_signals (GType type)
+{
+  /**
+   * QsnapSession::settled:
+   * @self: the session
+   *
+   * The guest, which was brought back on demand (%QSNAP_RESTORE_METHOD_ON_DEMAND), has all of its
+   * memory: the snapshot's memory image is not needed any more, and the guest can be captured.
+   * Until then the phase is %QSNAP_PHASE_FETCHING, and #QsnapSession:bytes-done grows. Who does not
+   * run the main context uses qsnap_session_wait_settled().
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_SETTLED] =
+      g_signal_new ("settled", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);
+  /**
+   * QsnapSession::settle-failed:
+   * @self: the session
+   * @error: why
+   *
+   * Comes instead of #QsnapSession::settled: the guest will not get the rest of its memory. It
+   * waits as soon as it needs a page of it, and QEMU may not answer then: qsnap_session_quit() ends
+   * it. With %QSNAP_ERROR_CORRUPT the snapshot is damaged, and the error names the RAM block and
+   * the offset; no page that does not match its checksum was given to the guest. After other errors
+   * qsnap_session_recover() can try again, with the revert's directory.
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_SETTLE_FAILED] = g_signal_new ("settle-failed", type, G_SIGNAL_RUN_LAST, 0, NULL,
+                                                NULL, NULL, G_TYPE_NONE, 1, G_TYPE_ERROR);
+}
+
+static void
 qsnap_session_class_init (QsnapSessionClass *klass)
 {
   GObjectClass *object_class = G_OBJECT_CLASS (klass);
@@ -662,12 +699,14 @@ qsnap_session_class_init (QsnapSessionClass *klass)
 
   install_operation_signals (G_TYPE_FROM_CLASS (klass));
   install_connection_signals (G_TYPE_FROM_CLASS (klass));
+  install_restore_signals (G_TYPE_FROM_CLASS (klass));
 }
 
 static void
 qsnap_session_init (QsnapSession *self)
 {
   g_mutex_init (&self->lock);
+  g_cond_init (&self->settle_cond);
   self->context = g_main_context_ref_thread_default ();
   self->timeout_ms = DEFAULT_TIMEOUT_MS;
 }
@@ -712,6 +751,15 @@ qsnap_session_begin (QsnapSession *self, const char *operation, GError **error)
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
                    "the session is busy: its operation %s is under way", self->operation);
+      return FALSE;
+    }
+
+  if (self->settling && !g_str_equal (operation, "quit"))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
+                   "the guest's memory is still being brought in (%" G_GUINT64_FORMAT
+                   " of %" G_GUINT64_FORMAT " bytes): wait until it has settled",
+                   self->bytes_done, self->bytes_total);
       return FALSE;
     }
 
@@ -795,6 +843,18 @@ void
 qsnap_session_emit_memory_complete (QsnapSession *self, QsnapSnapshot *snapshot)
 {
   g_signal_emit (self, signals[SIGNAL_MEMORY_COMPLETE], 0, snapshot);
+}
+
+void
+qsnap_session_emit_settled (QsnapSession *self)
+{
+  g_signal_emit (self, signals[SIGNAL_SETTLED], 0);
+}
+
+void
+qsnap_session_emit_settle_failed (QsnapSession *self, const GError *error)
+{
+  g_signal_emit (self, signals[SIGNAL_SETTLE_FAILED], 0, error);
 }
 
 static void
