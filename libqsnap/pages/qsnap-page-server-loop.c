@@ -146,7 +146,9 @@ on_request (const char *name, guint64 start, guint32 len, gpointer user_data, GE
     }
 
   server->n_requests++;
-  g_array_append_val (server->requests, request);
+  /* Those for what has been sent would fill the list for good, once all has been. */
+  if (qsnap_page_store_is_left (server->store, request.block, start))
+    g_array_append_val (server->requests, request);
 
   return TRUE;
 }
@@ -262,6 +264,7 @@ fill (Server *server, GError **error)
   if (qsnap_page_store_get_bytes_left (server->store) == 0)
     {
       qsnap_postcopy_put_end (server->out, server->section_id);
+      g_array_set_size (server->requests, 0);
       server->state = STATE_ENDING;
     }
   report_progress (server);
