@@ -223,7 +223,8 @@ serve_input (Server *server)
 
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return;
-  if (n <= 0)
+  /* Before "go" only the end is waited for, and what comes with it is about nothing. */
+  if (n <= 0 || server->state == STATE_WAITING)
     set_lost (&error, n < 0 ? errno : 0);
   else if (qsnap_return_path_push (server->path, data, (gsize)n, &error))
     return;
