@@ -58,6 +58,7 @@ typedef struct
   QsnapReturnPath *path;
   guint32 section_id;
   State state;
+  gboolean *has_bitmap; /* of each block, while resuming */
   guint n_bitmaps;
   GByteArray *out;
   gsize sent; /* of out */
@@ -176,10 +177,18 @@ on_bitmap (const char *name, const guint8 *bits, gsize len, gpointer user_data, 
   Server *server = user_data;
   guint block;
 
-  if (!find_block (server, name, &block, error) ||
-      !qsnap_page_store_mark (server->store, block, bits, len, error))
+  if (!find_block (server, name, &block, error))
+    return FALSE;
+  if (server->state != STATE_RESUMING || server->has_bitmap[block])
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
+                   "QEMU says unasked which pages of the RAM block “%s” it has", name);
+      return FALSE;
+    }
+  if (!qsnap_page_store_mark (server->store, block, bits, len, error))
     return FALSE;
 
+  server->has_bitmap[block] = TRUE;
   if (++server->n_bitmaps == qsnap_image_get_n_blocks (server->image))
     qsnap_postcopy_put_resume (server->out);
 
@@ -335,6 +344,7 @@ begin (Server *server, JsonObject *command, GError **error)
     {
       if (!qsnap_postcopy_find_section (server->image, &server->section_id, error))
         return FALSE;
+      server->has_bitmap = g_new0 (gboolean, n);
       for (guint i = 0; i < n; i++)
         qsnap_postcopy_put_bitmap_request (server->out,
                                            qsnap_image_get_block_name (server->image, i));
@@ -472,6 +482,7 @@ serve (Server *server)
 static void
 clear (Server *server)
 {
+  g_clear_pointer (&server->has_bitmap, g_free);
   g_clear_pointer (&server->store, qsnap_page_store_free);
   g_clear_pointer (&server->image, qsnap_image_free);
   g_clear_pointer (&server->path, qsnap_return_path_free);
