@@ -159,7 +159,7 @@ on_shut (guint32 status, gpointer user_data, GError **error)
 {
   Server *server = user_data;
 
-  if (server->state == STATE_ENDING && status == 0)
+  if (server->state == STATE_ENDING && server->sent == server->out->len && status == 0)
     {
       settle (server);
       return TRUE;
