@@ -58,6 +58,7 @@ typedef struct
   QsnapReturnPath *path;
   guint32 section_id;
   State state;
+  gboolean *has_bitmap; /* of each block, while resuming */
   guint n_bitmaps;
   GByteArray *out;
   gsize sent; /* of out */
@@ -146,7 +147,9 @@ on_request (const char *name, guint64 start, guint32 len, gpointer user_data, GE
     }
 
   server->n_requests++;
-  g_array_append_val (server->requests, request);
+  /* Those for what has been sent would fill the list for good, once all has been. */
+  if (qsnap_page_store_is_left (server->store, request.block, start))
+    g_array_append_val (server->requests, request);
 
   return TRUE;
 }
@@ -156,7 +159,7 @@ on_shut (guint32 status, gpointer user_data, GError **error)
 {
   Server *server = user_data;
 
-  if (server->state == STATE_ENDING && status == 0)
+  if (server->state == STATE_ENDING && server->sent == server->out->len && status == 0)
     {
       settle (server);
       return TRUE;
@@ -174,10 +177,18 @@ on_bitmap (const char *name, const guint8 *bits, gsize len, gpointer user_data, 
   Server *server = user_data;
   guint block;
 
-  if (!find_block (server, name, &block, error) ||
-      !qsnap_page_store_mark (server->store, block, bits, len, error))
+  if (!find_block (server, name, &block, error))
+    return FALSE;
+  if (server->state != STATE_RESUMING || server->has_bitmap[block])
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
+                   "QEMU says unasked which pages of the RAM block “%s” it has", name);
+      return FALSE;
+    }
+  if (!qsnap_page_store_mark (server->store, block, bits, len, error))
     return FALSE;
 
+  server->has_bitmap[block] = TRUE;
   if (++server->n_bitmaps == qsnap_image_get_n_blocks (server->image))
     qsnap_postcopy_put_resume (server->out);
 
@@ -221,7 +232,8 @@ serve_input (Server *server)
 
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return;
-  if (n <= 0)
+  /* Before "go" only the end is waited for, and what comes with it is about nothing. */
+  if (n <= 0 || server->state == STATE_WAITING)
     set_lost (&error, n < 0 ? errno : 0);
   else if (qsnap_return_path_push (server->path, data, (gsize)n, &error))
     return;
@@ -262,6 +274,7 @@ fill (Server *server, GError **error)
   if (qsnap_page_store_get_bytes_left (server->store) == 0)
     {
       qsnap_postcopy_put_end (server->out, server->section_id);
+      g_array_set_size (server->requests, 0);
       server->state = STATE_ENDING;
     }
   report_progress (server);
@@ -331,6 +344,7 @@ begin (Server *server, JsonObject *command, GError **error)
     {
       if (!qsnap_postcopy_find_section (server->image, &server->section_id, error))
         return FALSE;
+      server->has_bitmap = g_new0 (gboolean, n);
       for (guint i = 0; i < n; i++)
         qsnap_postcopy_put_bitmap_request (server->out,
                                            qsnap_image_get_block_name (server->image, i));
@@ -468,6 +482,7 @@ serve (Server *server)
 static void
 clear (Server *server)
 {
+  g_clear_pointer (&server->has_bitmap, g_free);
   g_clear_pointer (&server->store, qsnap_page_store_free);
   g_clear_pointer (&server->image, qsnap_image_free);
   g_clear_pointer (&server->path, qsnap_return_path_free);

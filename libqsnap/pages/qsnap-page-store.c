@@ -121,6 +121,14 @@ qsnap_page_store_can_have (QsnapPageStore *store, guint index, guint64 start, gu
   return len == block->host_page && start % block->host_page == 0 && start < block->length;
 }
 
+gboolean
+qsnap_page_store_is_left (QsnapPageStore *store, guint index, guint64 start)
+{
+  Block *block = get_block (store, index);
+
+  return !qsnap_page_map_is_taken (block->map, start / block->host_page);
+}
+
 /* QEMU asks again for what is under way. */
 gboolean
 qsnap_page_store_put_requested (
@@ -128,7 +136,7 @@ qsnap_page_store_put_requested (
 {
   Block *block = get_block (store, index);
 
-  if (qsnap_page_map_is_taken (block->map, start / block->host_page))
+  if (!qsnap_page_store_is_left (store, index, start))
     return TRUE;
 
   store->out = out;

@@ -24,6 +24,9 @@ void qsnap_page_store_begin (QsnapPageStore *store, guint32 section_id);
 /* Whether @len bytes at @start of the block can be asked for. */
 gboolean qsnap_page_store_can_have (QsnapPageStore *store, guint block, guint64 start, guint32 len);
 
+/* Whether the host page at @start is not there yet. */
+gboolean qsnap_page_store_is_left (QsnapPageStore *store, guint block, guint64 start);
+
 /* Appends the host page at @start to @out, unless the guest has it. The background goes on behind
  * it. */
 gboolean qsnap_page_store_put_requested (
