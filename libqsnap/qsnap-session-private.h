@@ -47,6 +47,8 @@ struct _QsnapSession
    * not get it. */
   gboolean settling;
   GError *settle_error;
+  gint64 settle_us;
+  guint64 page_requests;
   GCond settle_cond;
   /* Set before anybody else has the session. */
   QsnapRestored *restored;

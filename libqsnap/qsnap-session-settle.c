@@ -19,6 +19,7 @@ typedef struct
   GWeakRef session;
   QsnapServing *serving;
   QsnapWatch *watch;
+  gint64 began;
 } Settling;
 
 static void
@@ -56,7 +57,7 @@ static void
 note_progress (Settling *settling)
 {
   g_autoptr (QsnapSession) session = g_weak_ref_get (&settling->session);
-  guint64 done, total;
+  guint64 done, total, requests;
 
   if (session == NULL)
     return;
@@ -64,10 +65,14 @@ note_progress (Settling *settling)
   g_mutex_lock (&settling->watch->lock);
   done = settling->watch->bytes_done;
   total = settling->watch->bytes_total;
+  requests = settling->watch->page_requests;
   g_mutex_unlock (&settling->watch->lock);
   if (done == qsnap_session_get_bytes_done (session))
     return;
 
+  g_mutex_lock (&session->lock);
+  session->page_requests = requests;
+  g_mutex_unlock (&session->lock);
   qsnap_session_put_progress (session, done, total);
   qsnap_session_post (session, tell_progress, NULL, NULL);
 }
@@ -170,17 +175,19 @@ follow (Settling *settling, GError **error)
 /* --- the end ------------------------------------------------------------------------------- */
 
 static void
-end (QsnapSession *session, QsnapWatch *watch, const GError *error)
+end (QsnapSession *session, Settling *settling, const GError *error)
 {
   gboolean is_told;
 
   g_mutex_lock (&session->lock);
   session->settling = FALSE;
   session->settle_error = error != NULL ? g_error_copy (error) : NULL;
+  if (error == NULL)
+    session->settle_us = g_get_monotonic_time () - settling->began;
   session->phase = QSNAP_PHASE_IDLE;
   session->watch = NULL;
   /* Of a guest that is ended nobody wants to know what it has not got. */
-  is_told = error != NULL && session->operation == NULL && !qsnap_watch_is_closed (watch);
+  is_told = error != NULL && session->operation == NULL && !qsnap_watch_is_closed (settling->watch);
   g_cond_broadcast (&session->settle_cond);
   g_mutex_unlock (&session->lock);
 
@@ -200,7 +207,7 @@ settle_thread (gpointer data)
   (void)follow (settling, &error);
   session = g_weak_ref_get (&settling->session);
   if (session != NULL)
-    end (session, settling->watch, error);
+    end (session, settling, error);
   settling_free (settling);
 
   return NULL;
@@ -214,6 +221,7 @@ qsnap_session_settle (QsnapSession *self, QsnapServing *serving, QsnapWatch *wat
   g_weak_ref_init (&settling->session, self);
   settling->serving = serving;
   settling->watch = qsnap_watch_ref (watch);
+  settling->began = g_get_monotonic_time ();
 
   g_mutex_lock (&self->lock);
   self->settling = TRUE;
@@ -323,4 +331,49 @@ qsnap_session_wait_settled_finish (QsnapSession *self, GAsyncResult *result, GEr
   g_return_val_if_fail (g_async_result_is_tagged (result, qsnap_session_wait_settled_async), FALSE);
 
   return g_task_propagate_boolean (G_TASK (result), error);
+}
+
+/**
+ * qsnap_session_get_settle_us:
+ * @self: a session
+ *
+ * How long it took from when the guest ran until it had all of its memory.
+ *
+ * Returns: microseconds; -1 before #QsnapSession::settled, and for a guest that was not brought
+ * back on demand
+ *
+ * Since: 1.0
+ */
+gint64
+qsnap_session_get_settle_us (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), -1);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->settle_us;
+}
+
+/**
+ * qsnap_session_get_page_requests:
+ * @self: a session
+ *
+ * How many pages a guest that was brought back on demand had to wait for.
+ *
+ * Returns: the number of requests so far; one page may have been asked for repeatedly
+ *
+ * Since: 1.0
+ */
+guint64
+qsnap_session_get_page_requests (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->page_requests;
 }

@@ -62,6 +62,8 @@ enum
   PROP_RESTORE_WARNINGS,
   PROP_START_US,
   PROP_LOAD_US,
+  PROP_SETTLE_US,
+  PROP_PAGE_REQUESTS,
   N_PROPS
 };
 
@@ -377,6 +379,12 @@ qsnap_session_get_property (GObject *object, guint id, GValue *value, GParamSpec
     case PROP_LOAD_US:
       g_value_set_int64 (value, qsnap_session_get_load_us (self));
       break;
+    case PROP_SETTLE_US:
+      g_value_set_int64 (value, qsnap_session_get_settle_us (self));
+      break;
+    case PROP_PAGE_REQUESTS:
+      g_value_set_uint64 (value, qsnap_session_get_page_requests (self));
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     }
@@ -568,6 +576,27 @@ install_restore_properties (void)
    * Since: 1.0
    */
   props[PROP_LOAD_US] = g_param_spec_int64 ("load-us", NULL, NULL, -1, G_MAXINT64, -1, read);
+
+  /**
+   * QsnapSession:settle-us:
+   *
+   * From then on until a guest that was brought back on demand had all of its memory, in
+   * microseconds; -1 before that, and for another session. It is not notified:
+   * #QsnapSession::settled is.
+   *
+   * Since: 1.0
+   */
+  props[PROP_SETTLE_US] = g_param_spec_int64 ("settle-us", NULL, NULL, -1, G_MAXINT64, -1, read);
+
+  /**
+   * QsnapSession:page-requests:
+   *
+   * How many pages such a guest had to wait for. It is not notified.
+   *
+   * Since: 1.0
+   */
+  props[PROP_PAGE_REQUESTS] =
+      g_param_spec_uint64 ("page-requests", NULL, NULL, 0, G_MAXUINT64, 0, read);
 }
 
 static void
@@ -709,6 +738,7 @@ qsnap_session_init (QsnapSession *self)
   g_cond_init (&self->settle_cond);
   self->context = g_main_context_ref_thread_default ();
   self->timeout_ms = DEFAULT_TIMEOUT_MS;
+  self->settle_us = -1;
 }
 
 /* --- state, for operations ----------------------------------------------------------------- */

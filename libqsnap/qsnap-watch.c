@@ -178,6 +178,7 @@ qsnap_watch_note_pages (const QsnapPagesReport *report, gpointer user_data)
 
   watch->bytes_done = report->bytes_done;
   watch->bytes_total = report->bytes_total;
+  watch->page_requests = report->requests;
   watch->pages_resumed |= report->kind == QSNAP_PAGES_RESUMED;
   watch->pages_settled = report->kind == QSNAP_PAGES_SETTLED;
   watch->pages_died = report->kind == QSNAP_PAGES_DIED;

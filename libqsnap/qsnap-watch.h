@@ -62,6 +62,7 @@ typedef struct
    * dead. */
   gboolean pages_ended;
   gboolean pages_died;
+  guint64 page_requests;
   GError *pages_error;
 } QsnapWatch;
 

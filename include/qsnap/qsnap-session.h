@@ -142,5 +142,9 @@ QSNAP_AVAILABLE_IN_1_0
 gint64 qsnap_session_get_start_us (QsnapSession *self);
 QSNAP_AVAILABLE_IN_1_0
 gint64 qsnap_session_get_load_us (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+gint64 qsnap_session_get_settle_us (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+guint64 qsnap_session_get_page_requests (QsnapSession *self);
 
 G_END_DECLS
