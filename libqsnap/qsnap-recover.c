@@ -235,7 +235,13 @@ read_journal (QsnapCapture *capture, GError **error)
 
   qsnap_journal_clear (&capture->journal);
   if (!qsnap_journal_read (&capture->journal, capture->dir_fd, error))
-    return FALSE;
+    {
+      /* A client that died over its first journal had begun nothing else; a new capture wants its
+       * directory empty. */
+      if (!has_file (capture, QSNAP_JOURNAL_FILE))
+        qsnap_io_forget_draft (capture->dir_fd, QSNAP_JOURNAL_FILE);
+      return FALSE;
+    }
 
   snapshot = qsnap_json_get_object (capture->journal.json, "snapshot");
   if (snapshot != NULL)

@@ -218,6 +218,24 @@ test_nothing (void)
   remove_folder (&left);
 }
 
+/* The client died before its first journal was there. */
+static void
+test_draft (void)
+{
+  g_autofree char *folder = make_folder ();
+  g_autoptr (QsnapSession) session = qsnap_session_new (NULL);
+  g_autofree char *draft = NULL;
+  Left left;
+
+  leave (&left, folder);
+  draft = g_build_filename (left.directory, ".journal.json.new", NULL);
+  g_assert_true (g_file_set_contents (draft, "{", -1, NULL));
+  assert_recover_fails (session, left.directory, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                        "there is nothing to recover");
+  g_assert_cmpint (rmdir (left.directory), ==, 0);
+  remove_folder (&left);
+}
+
 static void
 test_client_lives (void)
 {
@@ -432,6 +450,7 @@ main (int argc, char **argv)
   fixture_add ("/recover/undo-leaves-run-state", test_undo_leaves_run_state);
   fixture_add ("/recover/settle-sealed", test_settle_sealed);
   g_test_add_func ("/recover/nothing", test_nothing);
+  g_test_add_func ("/recover/draft", test_draft);
   g_test_add_func ("/recover/client-lives", test_client_lives);
   g_test_add_func ("/recover/bad-journals", test_bad_journals);
   g_test_add_func ("/recover/hostile-overlays", test_hostile_overlays);
