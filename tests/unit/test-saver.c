@@ -425,9 +425,8 @@ test_no_application_from_the_start (Fixture *fixture, gconstpointer data)
   g_subprocess_launcher_take_fd (launcher, dup (fixture->dir_fd), 5);
   close (fixture->write_fd);
   fixture->write_fd = -1;
-  saver =
-      g_subprocess_launcher_spawn (launcher, &error, g_getenv ("QSNAP_SAVER"), "--control-fd=3",
-                                   "--stream-fd=4", "--dir-fd=5", "--skip=0", NULL);
+  saver = g_subprocess_launcher_spawn (launcher, &error, g_getenv ("QSNAP_SAVER"), "--control-fd=3",
+                                       "--stream-fd=4", "--dir-fd=5", "--skip=0", NULL);
   g_assert_no_error (error);
   alarm (30);
   g_assert_true (g_subprocess_wait (saver, NULL, NULL));
