@@ -361,6 +361,7 @@ roll_back (QsnapCapture *capture, GError **failure)
   g_autoptr (GError) settled = NULL;
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_ROLLING_BACK);
+  qsnap_capture_wake_at_gate (capture);
   if (capture->saver != NULL)
     qsnap_capture_drain (capture);
   note_undoing (capture);
@@ -372,6 +373,7 @@ roll_back (QsnapCapture *capture, GError **failure)
   (void)qsnap_capture_run_undo (capture, capture->undo, &undone);
   (void)qsnap_capture_run_undo (capture, capture->settle, &settled);
   qsnap_capture_resume_after_full_disk (capture);
+  qsnap_capture_stop_woken (capture);
   qsnap_capture_carry_out_wish (capture);
 
   /* Last, and only then: where something is left, the journal says what. */

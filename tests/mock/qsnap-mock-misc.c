@@ -63,6 +63,12 @@ mock_get_state (MockQemu *mock)
   return mock->misc->state;
 }
 
+const char *
+mock_run_state (MockQemu *mock)
+{
+  return mock->misc->state;
+}
+
 gboolean
 mock_is_running (MockQemu *mock)
 {

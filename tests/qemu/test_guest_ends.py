@@ -75,8 +75,10 @@ def assert_ended(qemu):
     assert qemu.wait_exit(30) == 0, qemu.stderr()
 
 
-def assert_went_on(qemu, ending):
-    wait_until(lambda: qemu.status() == ending.status, 20, f'the guest to be {ending.status}: it is {qemu.status()}')
+def assert_went_on(qemu, ending, phase):
+    """7.2 has to start a guest that stopped itself behind the gate (it would abort); it is stopped again."""
+    wanted = [ending.status] if ending.status == 'running' or phase != 'starting' else [ending.status, 'paused']
+    wait_until(lambda: qemu.status() in wanted, 20, f'the guest to be {wanted}: it is {qemu.status()}')
     if ending.status == 'running':
         qemu.wait_ready(boots=2)
         qemu.assert_alive()
@@ -102,7 +104,7 @@ def outcome_of(victim, doomed, folder, ending):
 def try_ending(run, name, phase):
     """One guest, one capture, one end."""
     ending = ENDINGS[name]
-    folder = run.file(f'{name}-{phase}'.replace(' ', ''))
+    folder = run.file(f'{name}-{phase}'.replace(', ', '-'))
     os.mkdir(folder)
     disks = [harness.Disk(harness.create_disk(f'{folder}/disk0.raw'))]
     qemu = run.boot(disks, extra=ending.hardware, no_reboot=ending.no_reboot)
@@ -118,7 +120,7 @@ def try_ending(run, name, phase):
     captured = outcome_of(victim, doomed, folder, ending)
     seconds = time.monotonic() - started
     if not ending.ends:
-        assert_went_on(qemu, ending)
+        assert_went_on(qemu, ending, phase)
         assert qemu.capabilities() == capabilities
     qemu.kill()
     assert captured or not ending.is_sealed(phase), 'undone'
