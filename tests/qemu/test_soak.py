@@ -37,7 +37,8 @@ class Application:
     """It lives through all of it, in a process group of its own."""
 
     def __init__(self, qemu, address):
-        environment = dict(os.environ, QSNAP_TEST_PEER=str(qemu.pid))
+        # GLib keeps slices of threads that have ended, which looks like growth.
+        environment = dict(os.environ, QSNAP_TEST_PEER=str(qemu.pid), G_SLICE='always-malloc')
         if faults.interposer():
             environment['LD_PRELOAD'] = faults.interposer()
         self._process = processes.start([PYTHON, SOAKING, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -111,6 +112,11 @@ class Soak:
         self.take(self.end())
         self.delete_all()
         return [(command, commands[:index + 1].count(command)) for index, command in enumerate(commands)]
+
+    def wait_alone(self):
+        """QEMU closes the descriptors of a client that has gone in its own time."""
+        sockets = self.fingerprint['files'].count('socket')
+        harness.wait_until(lambda: self.qemu.open_files().count('socket') == sockets, 10, 'QEMU to be alone')
 
     # A capture by the application
 
@@ -260,6 +266,7 @@ EVENTS = (nothing, cancel, interrupt, saver_dies, qemu_fails, qemu_fails, qemu_f
 def go_on(soak, numbers, outcomes):
     for number in numbers:
         event = random.choice(EVENTS)
+        soak.wait_alone()
         captured = event(soak)
         soak.take(captured)
         outcome = 'sealed' if captured else 'undone'
