@@ -316,13 +316,10 @@ test_stranger (gconstpointer style)
   {
     const char *command;
     guint nth;
-  } commands[] = { { "stop", 1 },
-                   { "transaction", 1 },
-                   { "query-status", 2 },
-                   { "query-status", 3 },
-                   { "migrate", 1 },
-                   { "cont", 1 },
-                   { "migrate-set-capabilities", 3 } };
+  } commands[] = { { "stop", 1 },         { "transaction", 1 },
+                   { "query-status", 2 }, { "query-status", 3 },
+                   { "query-status", 4 }, { "migrate", 1 },
+                   { "cont", 1 },         { "migrate-set-capabilities", 3 } };
 
   for (guint s = 0; s < G_N_ELEMENTS (states); s++)
     for (guint act = 0; act < G_N_ELEMENTS (acts); act++)
