@@ -6,7 +6,7 @@ Each line on its standard input is a request, as JSON, that it answers with a li
     {"do": "capture", "directory": …}   with "timeout-ms", "cancel-after" (seconds), "sync" (interpose.c)
     {"do": "recover", "directory": …}
     {"do": "delete", "directory": …}
-    {"do": "tidy"}                      keeps only what it cannot give back
+    {"do": "tidy"}                      how many bytes of the heap are in use, once what can be given back is
 
 SIGINT cancels what is under way."""
 
@@ -22,6 +22,16 @@ import gi
 
 gi.require_version('Qsnap', '1.0')
 from gi.repository import Gio, GLib, Qsnap  # noqa: E402
+
+
+class HeapInfo(ctypes.Structure):
+    """struct mallinfo2"""
+    _fields_ = [(name, ctypes.c_size_t) for name in ('arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsmblks',
+                                                     'uordblks', 'fordblks', 'keepcost')]
+
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = HeapInfo
 
 
 class Application:
@@ -94,8 +104,9 @@ class Application:
         self._forget_late_signals()
         if request['do'] == 'tidy':
             gc.collect()
-            ctypes.CDLL(None).malloc_trim(0)
-            return {}
+            libc.malloc_trim(0)
+            heap = libc.mallinfo2()
+            return {'heap': heap.uordblks + heap.hblkhd}
         self._signals.clear()
         self._cancellable = Gio.Cancellable()
         session = None
