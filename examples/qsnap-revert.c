@@ -52,6 +52,12 @@ guest_to_json (QsnapSession *session)
                                  method_name (qsnap_session_get_restore_method (session)));
   json_object_set_int_member (object, "start-us", qsnap_session_get_start_us (session));
   json_object_set_int_member (object, "load-us", qsnap_session_get_load_us (session));
+  if (qsnap_session_get_settle_us (session) >= 0)
+    {
+      json_object_set_int_member (object, "settle-us", qsnap_session_get_settle_us (session));
+      json_object_set_int_member (object, "page-requests",
+                                  (gint64)qsnap_session_get_page_requests (session));
+    }
   json_object_set_member (object, "warnings", strings_to_json (warnings));
   json_node_take_object (node, object);
 
@@ -69,6 +75,13 @@ print_guest (QsnapSession *session)
            method_name (qsnap_session_get_restore_method (session)),
            (double)qsnap_session_get_start_us (session) / 1e3,
            (double)qsnap_session_get_load_us (session) / 1e3);
+  if (qsnap_session_get_settle_us (session) >= 0)
+    g_print ("  all of its memory after %.0f ms more, of which it waited for %" G_GUINT64_FORMAT
+             " pages\n",
+             (double)qsnap_session_get_settle_us (session) / 1e3,
+             qsnap_session_get_page_requests (session));
+  else if (qsnap_session_get_phase (session) == QSNAP_PHASE_FETCHING)
+    g_print ("  its memory is being brought in; the snapshot is needed until then\n");
   g_print ("  what it writes is in %s\n",
            g_file_peek_path (qsnap_session_get_restore_directory (session)));
   print_strings (warnings, "  warning: ");
@@ -192,6 +205,17 @@ bring_back (Reverts *reverts, QsnapSnapshot *snapshot, QsnapRestoreOptions *opti
   g_source_remove (hang_up);
 }
 
+/* A guest that will not get all of its memory stays, for who wants to look at it. */
+static gboolean
+wait_until_settled (Reverts *reverts, GError **error)
+{
+  for (guint i = 0; i < reverts->sessions->len; i++)
+    if (!qsnap_session_wait_settled (reverts->sessions->pdata[i], NULL, error))
+      return FALSE;
+
+  return TRUE;
+}
+
 /* --- all or none --------------------------------------------------------------------------- */
 
 static void
@@ -296,7 +320,10 @@ run (Options *options, char **arguments, guint n, gboolean many)
   g_ptr_array_set_size (sessions, (int)n);
   wanted = restore_options (options, method, arguments + 1);
   bring_back (&reverts, snapshot, wanted, many);
-  status = report (&reverts, many);
+  if (options->wait && reverts.error == NULL && !wait_until_settled (&reverts, &error))
+    status = fail (error);
+  else
+    status = report (&reverts, many);
   if (status != EXIT_OK && made)
     (void)g_rmdir (options->directory);
   g_clear_error (&reverts.error);

@@ -30,6 +30,7 @@ typedef struct
   char *directory;
   char *program;
   gboolean paused;
+  gboolean wait;
   gboolean verify;
   int number;
 } Options;

@@ -23,4 +23,9 @@ gboolean qsnap_recover_undo_offline (QsnapCapture *capture, GError **error);
 /* Empties the stream through QEMU's own descriptors, whoever else may be gone. */
 void qsnap_recover_drain (QsnapCapture *capture);
 
+/* The directory of a revert on demand; see qsnap-recover-revert.c. */
+gboolean qsnap_recover_is_revert (const char *path);
+/* Another page server goes on; answers the snapshot that it serves. */
+QsnapSnapshot *qsnap_recover_revert (QsnapOperation *operation, const char *path, GError **error);
+
 G_END_DECLS

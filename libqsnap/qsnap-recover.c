@@ -350,7 +350,9 @@ qsnap_recover_run (QsnapOperation *operation,
 
   qsnap_capture_init (&capture, operation, cancellable);
   if (open_directory (&capture, directory, &failure))
-    snapshot = recover (&capture, &failure);
+    snapshot = qsnap_recover_is_revert (capture.path)
+                   ? qsnap_recover_revert (operation, capture.path, &failure)
+                   : recover (&capture, &failure);
   if (failure != NULL)
     {
       explain (&capture, failure);

@@ -43,6 +43,13 @@ struct _QsnapSession
   guint queued_events;
   guint64 events_lost;
   guint timeout_ms;
+  /* A guest that was brought back on demand does not have all of its memory yet; and why it will
+   * not get it. */
+  gboolean settling;
+  GError *settle_error;
+  gint64 settle_us;
+  guint64 page_requests;
+  GCond settle_cond;
   /* Set before anybody else has the session. */
   QsnapRestored *restored;
 };
@@ -69,7 +76,7 @@ void qsnap_session_post (QsnapSession *session,
                          gpointer data,
                          GDestroyNotify destroy);
 
-/* One operation at a time: QSNAP_ERROR_BUSY. */
+/* One operation at a time: QSNAP_ERROR_BUSY. None, but to quit, before the guest has settled. */
 gboolean qsnap_session_begin (QsnapSession *session, const char *operation, GError **error);
 void qsnap_session_end (QsnapSession *session);
 /* Any thread; notification is the caller's business. FALSE if nothing changed. */
@@ -83,5 +90,7 @@ void qsnap_session_notify_progress (QsnapSession *session);
 void qsnap_session_emit_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot);
 void qsnap_session_emit_stalled (QsnapSession *session, guint milliseconds);
 void qsnap_session_emit_memory_complete (QsnapSession *session, QsnapSnapshot *snapshot);
+void qsnap_session_emit_settled (QsnapSession *session);
+void qsnap_session_emit_settle_failed (QsnapSession *session, const GError *error);
 
 G_END_DECLS

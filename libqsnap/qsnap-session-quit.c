@@ -8,6 +8,8 @@
 
 /* A QEMU that does not hear this long after it said yes does not hear any more. */
 #define END_TIMEOUT_MS (10 * 1000)
+/* For one whose main loop may be what waits for a page. */
+#define STUCK_TIMEOUT_MS (2 * 1000)
 #define POLL_US 2000
 
 void
@@ -51,12 +53,12 @@ ask_to_quit (QsnapSession *self, GCancellable *cancellable, GError **error)
 }
 
 static gboolean
-wait_for_process (QsnapSession *self, GCancellable *cancellable, GError **error)
+wait_for_process (QsnapSession *self, guint timeout_ms, GCancellable *cancellable, GError **error)
 {
   QsnapQemu *qemu = self->restored->qemu;
   g_autoptr (GError) failure = NULL;
 
-  if (!qsnap_qemu_wait (qemu, END_TIMEOUT_MS, cancellable, &failure))
+  if (!qsnap_qemu_wait (qemu, timeout_ms, cancellable, &failure))
     {
       if (failure != NULL)
         {
@@ -93,9 +95,24 @@ wait_for_connection (QsnapSession *self, GCancellable *cancellable, GError **err
   return TRUE;
 }
 
+/* Its guest does not have all of its memory. */
+static gboolean
+may_be_stuck (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
+
+  return self->restored != NULL && (self->settling || self->settle_error != NULL);
+}
+
 static gboolean
 quit (QsnapSession *self, GCancellable *cancellable, GError **error)
 {
+  if (may_be_stuck (self))
+    {
+      qsnap_qemu_terminate (self->restored->qemu);
+      return wait_for_process (self, STUCK_TIMEOUT_MS, cancellable, error);
+    }
+
   if (qsnap_session_get_is_open (self))
     {
       if (!ask_to_quit (self, cancellable, error))
@@ -109,7 +126,7 @@ quit (QsnapSession *self, GCancellable *cancellable, GError **error)
       return FALSE;
     }
 
-  return self->restored != NULL ? wait_for_process (self, cancellable, error)
+  return self->restored != NULL ? wait_for_process (self, END_TIMEOUT_MS, cancellable, error)
                                 : wait_for_connection (self, cancellable, error);
 }
 
@@ -121,7 +138,8 @@ quit (QsnapSession *self, GCancellable *cancellable, GError **error)
  *
  * Ends the QEMU at the other end of the session and waits until it has ended. The guest is not
  * asked: it is as if its power was cut. A QEMU that qsnap_snapshot_restore() started is killed if
- * it does not answer within #QsnapSession:timeout, or does not end within ten seconds after it.
+ * it does not answer within #QsnapSession:timeout, or does not end within ten seconds after it; one
+ * whose guest does not have all of its memory may not hear, and is killed after two seconds.
  *
  * Without this call a QEMU goes on when its session is closed or dropped, and when the application
  * ends. What it has on disk stays in any case.

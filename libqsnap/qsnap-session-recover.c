@@ -17,7 +17,7 @@ recover_job (QsnapOperation *operation,
 /**
  * qsnap_session_recover:
  * @self: a session, open or not; one without an address uses the one that the dead client had
- * @directory: the directory of the snapshot that was being taken
+ * @directory: the directory of the snapshot that was being taken, or of a revert on demand
  * @cancellable: (nullable): a #GCancellable
  * @error: return location for an error
  *
@@ -30,13 +30,18 @@ recover_job (QsnapOperation *operation,
  * Call this before any migration of the guest: a guest that was left with the migration capability
  * `background-snapshot` on would go on running at both ends.
  *
+ * With the directory of a revert on demand (%QSNAP_RESTORE_METHOD_ON_DEMAND) whose page server has
+ * died, another one goes on from what the guest has. QEMU need not answer QMP for that, and
+ * no connection of the session is used. It returns when the guest gets its pages again; the snapshot
+ * that they come from is what it returns.
+ *
  * The saver of a dead client may still be saving; it is waited for. Cancelling ends that wait only:
  * what has begun after it is brought to its end. It can be called again, after an error or if the
  * caller dies, too. The phases of #QsnapSession:phase are %QSNAP_PHASE_CHECKING, then
  * %QSNAP_PHASE_SETTLING and %QSNAP_PHASE_SEALING, or %QSNAP_PHASE_ROLLING_BACK.
  *
- * Errors: %G_IO_ERROR_NOT_FOUND if there is nothing to recover; %QSNAP_ERROR_BUSY if the client is
- * alive; %QSNAP_ERROR_CORRUPT for a journal that is none; %QSNAP_ERROR_ROLLBACK_FAILED with what is
+ * Errors: %G_IO_ERROR_NOT_FOUND if there is nothing to recover; %QSNAP_ERROR_BUSY if the client, or
+ * the page server, is alive; %QSNAP_ERROR_CLOSED if the guest that was brought back has ended; %QSNAP_ERROR_CORRUPT for a journal that is none; %QSNAP_ERROR_ROLLBACK_FAILED with what is
  * left if it could not be undone; those of QMP and of #GIOErrorEnum.
  *
  * Returns: (transfer full) (nullable): the snapshot, sealed; %NULL without an error if it was

@@ -62,6 +62,8 @@ enum
   PROP_RESTORE_WARNINGS,
   PROP_START_US,
   PROP_LOAD_US,
+  PROP_SETTLE_US,
+  PROP_PAGE_REQUESTS,
   N_PROPS
 };
 
@@ -72,6 +74,8 @@ enum
   SIGNAL_MEMORY_COMPLETE,
   SIGNAL_EVENT,
   SIGNAL_CLOSED,
+  SIGNAL_SETTLED,
+  SIGNAL_SETTLE_FAILED,
   N_SIGNALS
 };
 
@@ -316,6 +320,8 @@ qsnap_session_finalize (GObject *object)
   g_free (self->qemu_version);
   g_clear_pointer (&self->restored, qsnap_restored_free);
   g_main_context_unref (self->context);
+  g_clear_error (&self->settle_error);
+  g_cond_clear (&self->settle_cond);
   g_mutex_clear (&self->lock);
 
   G_OBJECT_CLASS (qsnap_session_parent_class)->finalize (object);
@@ -372,6 +378,12 @@ qsnap_session_get_property (GObject *object, guint id, GValue *value, GParamSpec
       break;
     case PROP_LOAD_US:
       g_value_set_int64 (value, qsnap_session_get_load_us (self));
+      break;
+    case PROP_SETTLE_US:
+      g_value_set_int64 (value, qsnap_session_get_settle_us (self));
+      break;
+    case PROP_PAGE_REQUESTS:
+      g_value_set_uint64 (value, qsnap_session_get_page_requests (self));
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -564,6 +576,27 @@ install_restore_properties (void)
    * Since: 1.0
    */
   props[PROP_LOAD_US] = g_param_spec_int64 ("load-us", NULL, NULL, -1, G_MAXINT64, -1, read);
+
+  /**
+   * QsnapSession:settle-us:
+   *
+   * From then on until a guest that was brought back on demand had all of its memory, in
+   * microseconds; -1 before that, and for another session. It is not notified:
+   * #QsnapSession::settled is.
+   *
+   * Since: 1.0
+   */
+  props[PROP_SETTLE_US] = g_param_spec_int64 ("settle-us", NULL, NULL, -1, G_MAXINT64, -1, read);
+
+  /**
+   * QsnapSession:page-requests:
+   *
+   * How many pages such a guest had to wait for. It is not notified.
+   *
+   * Since: 1.0
+   */
+  props[PROP_PAGE_REQUESTS] =
+      g_param_spec_uint64 ("page-requests", NULL, NULL, 0, G_MAXUINT64, 0, read);
 }
 
 static void
@@ -646,6 +679,39 @@ install_connection_signals (GType type)
 }
 
 static void
+install_restore_signals (GType type)
+{
+  /**
+   * QsnapSession::settled:
+   * @self: the session
+   *
+   * The guest, which was brought back on demand (%QSNAP_RESTORE_METHOD_ON_DEMAND), has all of its
+   * memory: the snapshot's memory image is not needed any more, and the guest can be captured.
+   * Until then the phase is %QSNAP_PHASE_FETCHING, and #QsnapSession:bytes-done grows. Who does not
+   * run the main context uses qsnap_session_wait_settled().
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_SETTLED] =
+      g_signal_new ("settled", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 0);
+  /**
+   * QsnapSession::settle-failed:
+   * @self: the session
+   * @error: why
+   *
+   * Comes instead of #QsnapSession::settled: the guest will not get the rest of its memory. It
+   * waits as soon as it needs a page of it, and QEMU may not answer then: qsnap_session_quit() ends
+   * it. With %QSNAP_ERROR_CORRUPT the snapshot is damaged, and the error names the RAM block and
+   * the offset; no page that does not match its checksum was given to the guest. After other errors
+   * qsnap_session_recover() can try again, with the revert's directory.
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_SETTLE_FAILED] = g_signal_new ("settle-failed", type, G_SIGNAL_RUN_LAST, 0, NULL,
+                                                NULL, NULL, G_TYPE_NONE, 1, G_TYPE_ERROR);
+}
+
+static void
 qsnap_session_class_init (QsnapSessionClass *klass)
 {
   GObjectClass *object_class = G_OBJECT_CLASS (klass);
@@ -662,14 +728,17 @@ qsnap_session_class_init (QsnapSessionClass *klass)
 
   install_operation_signals (G_TYPE_FROM_CLASS (klass));
   install_connection_signals (G_TYPE_FROM_CLASS (klass));
+  install_restore_signals (G_TYPE_FROM_CLASS (klass));
 }
 
 static void
 qsnap_session_init (QsnapSession *self)
 {
   g_mutex_init (&self->lock);
+  g_cond_init (&self->settle_cond);
   self->context = g_main_context_ref_thread_default ();
   self->timeout_ms = DEFAULT_TIMEOUT_MS;
+  self->settle_us = -1;
 }
 
 /* --- state, for operations ----------------------------------------------------------------- */
@@ -712,6 +781,15 @@ qsnap_session_begin (QsnapSession *self, const char *operation, GError **error)
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
                    "the session is busy: its operation %s is under way", self->operation);
+      return FALSE;
+    }
+
+  if (self->settling && !g_str_equal (operation, "quit"))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
+                   "the guest's memory is still being brought in (%" G_GUINT64_FORMAT
+                   " of %" G_GUINT64_FORMAT " bytes): wait until it has settled",
+                   self->bytes_done, self->bytes_total);
       return FALSE;
     }
 
@@ -795,6 +873,18 @@ void
 qsnap_session_emit_memory_complete (QsnapSession *self, QsnapSnapshot *snapshot)
 {
   g_signal_emit (self, signals[SIGNAL_MEMORY_COMPLETE], 0, snapshot);
+}
+
+void
+qsnap_session_emit_settled (QsnapSession *self)
+{
+  g_signal_emit (self, signals[SIGNAL_SETTLED], 0);
+}
+
+void
+qsnap_session_emit_settle_failed (QsnapSession *self, const GError *error)
+{
+  g_signal_emit (self, signals[SIGNAL_SETTLE_FAILED], 0, error);
 }
 
 static void

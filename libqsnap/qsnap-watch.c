@@ -41,6 +41,7 @@ qsnap_watch_unref (QsnapWatch *watch)
   g_hash_table_unref (watch->block_jobs);
   g_clear_error (&watch->closed);
   g_clear_error (&watch->saver_error);
+  g_clear_error (&watch->pages_error);
   g_cond_clear (&watch->cond);
   g_mutex_clear (&watch->lock);
   g_free (watch);
@@ -167,6 +168,37 @@ qsnap_watch_note_saver (const QsnapSaverReport *report, gpointer user_data)
     }
 
   g_cond_broadcast (&watch->cond);
+}
+
+void
+qsnap_watch_note_pages (const QsnapPagesReport *report, gpointer user_data)
+{
+  QsnapWatch *watch = user_data;
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
+
+  watch->bytes_done = report->bytes_done;
+  watch->bytes_total = report->bytes_total;
+  watch->page_requests = report->requests;
+  watch->pages_resumed |= report->kind == QSNAP_PAGES_RESUMED;
+  watch->pages_settled = report->kind == QSNAP_PAGES_SETTLED;
+  watch->pages_died = report->kind == QSNAP_PAGES_DIED;
+  watch->pages_ended |= watch->pages_settled || report->error != NULL;
+  if (report->error != NULL)
+    {
+      g_clear_error (&watch->pages_error);
+      watch->pages_error = g_error_copy (report->error);
+    }
+
+  g_cond_broadcast (&watch->cond);
+}
+
+void
+qsnap_watch_forget_pages (QsnapWatch *watch)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
+
+  watch->pages_resumed = watch->pages_settled = watch->pages_ended = watch->pages_died = FALSE;
+  g_clear_error (&watch->pages_error);
 }
 
 /* --- waiting ------------------------------------------------------------------------------- */

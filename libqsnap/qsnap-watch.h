@@ -5,12 +5,13 @@
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
 
+#include "pages/qsnap-page-server-client.h"
 #include "saver/qsnap-saver-client.h"
 
 G_BEGIN_DECLS
 
-/* What has been heard, of QEMU and of the saver, since a capture began. The worker thread notes it,
- * the capture thread waits until something it needs is there. */
+/* What has been heard, of QEMU and of a helper process, since a capture or a revert began. The
+ * worker thread notes it, the capture thread waits until something it needs is there. */
 
 typedef enum
 {
@@ -54,6 +55,15 @@ typedef struct
   GError *saver_error;
   guint64 bytes_done;
   guint64 bytes_total;
+
+  gboolean pages_resumed;
+  gboolean pages_settled;
+  /* The page server does nothing any more, as it is done, has failed (then with its error), or is
+   * dead. */
+  gboolean pages_ended;
+  gboolean pages_died;
+  guint64 page_requests;
+  GError *pages_error;
 } QsnapWatch;
 
 typedef gboolean (*QsnapWatchFunc) (QsnapWatch *watch, gconstpointer data);
@@ -66,6 +76,7 @@ void qsnap_watch_unref (QsnapWatch *watch);
 void qsnap_watch_note_event (QsnapWatch *watch, const char *name, JsonNode *data, gint64 time);
 void qsnap_watch_note_closed (QsnapWatch *watch, const GError *error);
 void qsnap_watch_note_saver (const QsnapSaverReport *report, gpointer watch);
+void qsnap_watch_note_pages (const QsnapPagesReport *report, gpointer watch);
 
 /* Waits until @func answers TRUE. The end of the QMP connection ends the wait too (it is the error
  * then), unless @func is content. Answers FALSE without an error when @timeout_ms have passed; 0 is
@@ -79,6 +90,9 @@ gboolean qsnap_watch_wait (QsnapWatch *watch,
 
 /* The same for what the saver reports, whatever became of the connection. */
 gboolean qsnap_watch_wait_saver (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms);
+
+/* There is another page server. */
+void qsnap_watch_forget_pages (QsnapWatch *watch);
 
 /* There is a new connection. */
 void qsnap_watch_reopen (QsnapWatch *watch);

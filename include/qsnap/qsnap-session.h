@@ -100,6 +100,16 @@ QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_session_quit_finish (QsnapSession *self, GAsyncResult *result, GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_session_wait_settled (QsnapSession *self, GCancellable *cancellable,
+                                     GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_session_wait_settled_async (QsnapSession *self, GCancellable *cancellable,
+                                       GAsyncReadyCallback callback, gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_session_wait_settled_finish (QsnapSession *self, GAsyncResult *result,
+                                            GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
 const char *qsnap_session_get_address (QsnapSession *self);
 QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_session_get_is_open (QsnapSession *self);
@@ -132,5 +142,9 @@ QSNAP_AVAILABLE_IN_1_0
 gint64 qsnap_session_get_start_us (QsnapSession *self);
 QSNAP_AVAILABLE_IN_1_0
 gint64 qsnap_session_get_load_us (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+gint64 qsnap_session_get_settle_us (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+guint64 qsnap_session_get_page_requests (QsnapSession *self);
 
 G_END_DECLS

@@ -183,6 +183,29 @@ qsnap_postcopy_put_head (QsnapImage *image,
   return put_package (out, image, error);
 }
 
+gboolean
+qsnap_postcopy_is_possible (QsnapImage *image, GError **error)
+{
+  g_autoptr (GByteArray) configuration = g_byte_array_new ();
+  QsnapStateLayout layout;
+
+  return qsnap_image_scan_state (image, NULL, NULL, &layout, NULL, error) &&
+         put_configuration (configuration, image, layout.prefix_length, error);
+}
+
+gboolean
+qsnap_postcopy_find_section (QsnapImage *image, guint32 *section_id, GError **error)
+{
+  QsnapStateLayout layout;
+
+  if (!qsnap_image_scan_state (image, NULL, NULL, &layout, NULL, error))
+    return FALSE;
+
+  *section_id = layout.section_id;
+
+  return TRUE;
+}
+
 void
 qsnap_postcopy_put_bitmap_request (GByteArray *out, const char *block)
 {

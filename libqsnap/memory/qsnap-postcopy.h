@@ -27,6 +27,12 @@ gboolean qsnap_postcopy_put_head (QsnapImage *image,
                                   guint32 *section_id,
                                   GError **error);
 
+/* Whether it could be put, before there is a destination. */
+gboolean qsnap_postcopy_is_possible (QsnapImage *image, GError **error);
+
+/* The section id alone, for a destination that has had the head. */
+gboolean qsnap_postcopy_find_section (QsnapImage *image, guint32 *section_id, GError **error);
+
 /* On a new connection after one was lost: asks which pages of the block are there. */
 void qsnap_postcopy_put_bitmap_request (GByteArray *out, const char *block);
 /* When all answers are there: it is to ask again for what it needs. */

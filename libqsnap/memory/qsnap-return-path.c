@@ -181,13 +181,13 @@ take_message (
 gboolean
 qsnap_return_path_push (QsnapReturnPath *path, const void *data, gsize len, GError **error)
 {
-  gsize at = 0, taken;
+  gsize at = 0, taken = 1;
 
   if (path->failed)
     return refuse (error, "more, after an error");
 
   g_byte_array_append (path->pending, data, (guint)len);
-  do
+  while (taken > 0 && at < path->pending->len)
     {
       if (!take_message (path, path->pending->data + at, path->pending->len - at, &taken, error))
         {
@@ -196,7 +196,6 @@ qsnap_return_path_push (QsnapReturnPath *path, const void *data, gsize len, GErr
         }
       at += taken;
     }
-  while (taken > 0);
   g_byte_array_remove_range (path->pending, 0, (guint)at);
 
   return TRUE;

@@ -7,11 +7,12 @@
 #include <string.h>
 #include <sys/un.h>
 
-/* The monitor that a revert has for the library. */
-#define OUR_MONITOR "qsnap-monitor"
+/* The monitors that a revert has for the library. */
+static const char *const our_monitors[] = { "qsnap-monitor", "qsnap-rescue-monitor", NULL };
 
 /* Of the revert itself. */
-static const char *const reserved[] = { "qsnap.sock", "qemu.log", NULL };
+static const char *const reserved[] = { "qsnap.sock",  "rescue",   "pages",
+                                        "revert.json", "qemu.log", NULL };
 
 /* --- files in the revert's directory ------------------------------------------------------- */
 
@@ -211,6 +212,12 @@ adapt_device (QsnapHost *host, QsnapOption *option, GError **error)
 }
 
 /* Only that of an earlier revert goes; the others have a chardev of their own. */
+static gboolean
+is_ours (const char *chardev)
+{
+  return chardev != NULL && g_strv_contains (our_monitors, chardev);
+}
+
 static QsnapHostVerdict
 adapt_mon (QsnapHost *host, QsnapOption *option, GError **error)
 {
@@ -219,8 +226,7 @@ adapt_mon (QsnapHost *host, QsnapOption *option, GError **error)
   if (props == NULL)
     return QSNAP_HOST_REFUSE;
 
-  return g_strcmp0 (qsnap_props_get (props, "chardev"), OUR_MONITOR) == 0 ? QSNAP_HOST_DROP
-                                                                          : QSNAP_HOST_KEEP;
+  return is_ours (qsnap_props_get (props, "chardev")) ? QSNAP_HOST_DROP : QSNAP_HOST_KEEP;
 }
 
 static QsnapHostVerdict
@@ -230,7 +236,7 @@ adapt_chardev (QsnapHost *host, QsnapOption *option, GError **error)
 
   if (props == NULL)
     return QSNAP_HOST_REFUSE;
-  if (g_strcmp0 (qsnap_props_get (props, "id"), OUR_MONITOR) == 0)
+  if (is_ours (qsnap_props_get (props, "id")))
     return QSNAP_HOST_DROP;
 
   return qsnap_host_chardev (host, option, error);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "memory/qsnap-io.h"
+#include "pages/qsnap-rescue.h"
 #include "qsnap-json.h"
 #include "qsnap-snapshot-private.h"
 #include "restore/qsnap-restore-private.h"
@@ -257,22 +258,45 @@ plan_load (QsnapRestore *restore, const QsnapAdaptContext *context, GError **err
   return qsnap_command_load_memory (restore->command, context, error);
 }
 
+static gboolean
+plan_on_demand (QsnapRestore *restore, const QsnapAdaptContext *context, GError **error)
+{
+  if (!qsnap_restore_can_serve (restore, error) || !plan_load (restore, context, error))
+    return FALSE;
+
+  restore->method = QSNAP_RESTORE_METHOD_ON_DEMAND;
+
+  return TRUE;
+}
+
 /* --- all of it ----------------------------------------------------------------------------- */
+
+static void
+add_monitor (QsnapRestore *restore, const char *id, const char *name)
+{
+  g_autoptr (GString) directory = g_string_new (restore->path);
+  g_autofree char *chardev = NULL;
+  g_autofree char *monitor = g_strdup_printf ("chardev=%s,mode=control", id);
+
+  /* In an option's value a comma is written twice. */
+  g_string_replace (directory, ",", ",,", 0);
+  chardev =
+      g_strdup_printf ("socket,id=%s,path=%s/%s,server=on,wait=off", id, directory->str, name);
+  qsnap_command_add (restore->command, "chardev", chardev);
+  qsnap_command_add (restore->command, "mon", monitor);
+}
 
 static void
 add_own_options (QsnapRestore *restore)
 {
-  g_autoptr (GString) socket = g_string_new (restore->path);
-  g_autofree char *chardev = NULL;
+  gboolean on_demand = restore->method == QSNAP_RESTORE_METHOD_ON_DEMAND;
 
-  /* In an option's value a comma is written twice. */
-  g_string_replace (socket, ",", ",,", 0);
-  chardev = g_strdup_printf ("socket,id=" QSNAP_RESTORE_MONITOR ",path=%s/" QSNAP_RESTORE_SOCKET
-                             ",server=on,wait=off",
-                             socket->str);
-  qsnap_command_add (restore->command, "chardev", chardev);
-  qsnap_command_add (restore->command, "mon", "chardev=" QSNAP_RESTORE_MONITOR ",mode=control");
-  qsnap_command_add (restore->command, "S", NULL);
+  add_monitor (restore, QSNAP_RESTORE_MONITOR, QSNAP_RESTORE_SOCKET);
+  if (on_demand)
+    add_monitor (restore, QSNAP_RESTORE_RESCUE, QSNAP_RESCUE_SOCKET);
+  /* The guest is let run when QEMU is asked to; on demand, as soon as it can. */
+  if (!on_demand || qsnap_restore_stays_paused (restore))
+    qsnap_command_add (restore->command, "S", NULL);
   qsnap_command_add (restore->command, "incoming", "defer");
 }
 
@@ -296,9 +320,12 @@ static gboolean
 plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **error)
 {
   g_autoptr (GError) refusal = NULL;
+  g_autoptr (GError) second = NULL;
 
   if (restore->wanted == QSNAP_RESTORE_METHOD_LOAD)
     return plan_load (restore, context, error);
+  if (restore->wanted == QSNAP_RESTORE_METHOD_ON_DEMAND)
+    return plan_on_demand (restore, context, error);
   if (plan_map (restore, &refusal))
     return TRUE;
 
@@ -308,7 +335,15 @@ plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **e
       return FALSE;
     }
 
-  g_ptr_array_add (restore->warnings, g_strdup_printf ("loaded, not mapped: %s", refusal->message));
+  if (plan_on_demand (restore, context, &second))
+    {
+      g_ptr_array_add (restore->warnings,
+                       g_strdup_printf ("brought in on demand, not mapped: %s", refusal->message));
+      return TRUE;
+    }
+
+  g_ptr_array_add (restore->warnings,
+                   g_strdup_printf ("loaded: %s; %s", refusal->message, second->message));
 
   return plan_load (restore, context, error);
 }

@@ -5,6 +5,8 @@
 #include <json-glib/json-glib.h>
 
 #include "memory/qsnap-image.h"
+#include "pages/qsnap-serving.h"
+#include "qmp/qsnap-qmp-commands.h"
 #include "qsnap-undo.h"
 #include "qsnap-watch.h"
 #include "restore/qsnap-command-adapt.h"
@@ -14,6 +16,7 @@
 G_BEGIN_DECLS
 
 #define QSNAP_RESTORE_MONITOR "qsnap-monitor"
+#define QSNAP_RESTORE_RESCUE "qsnap-rescue-monitor"
 #define QSNAP_RESTORE_SOCKET "qsnap.sock"
 #define QSNAP_RESTORE_LOG "qemu.log"
 
@@ -60,6 +63,8 @@ struct _QsnapRestore
   int log_fd;
   QsnapQemu *qemu;
   QsnapWatch *watch;
+  /* On demand. */
+  QsnapServing *serving;
 
   gint64 began;
   gint64 ready;
@@ -83,6 +88,14 @@ gboolean qsnap_restore_can_clone (QsnapRestore *restore);
 gboolean qsnap_restore_start (QsnapRestore *restore, GError **error);
 /* Gives it the memory and lets the guest go on. */
 gboolean qsnap_restore_load (QsnapRestore *restore, GError **error);
+
+/* Whether the guest is not to run yet: it was paused when it was captured, or is wanted so. */
+gboolean qsnap_restore_stays_paused (QsnapRestore *restore);
+
+/* On demand: whether it can be, before QEMU is started. */
+gboolean qsnap_restore_can_serve (QsnapRestore *restore, GError **error);
+/* Once QEMU takes a postcopy migration, gives it one; returns when the guest runs. */
+gboolean qsnap_restore_serve (QsnapRestore *restore, QsnapQmp *qmp, GError **error);
 
 /* Compares the QEMU that is to be run with the one that was captured. What differs becomes a
  * warning, what cannot work an error. Sets map_read_only. */

@@ -252,10 +252,40 @@ give_memory (QsnapRestore *restore, QsnapQmp *qmp, GError **error)
 static gboolean
 let_run (QsnapRestore *restore, QsnapQmp *qmp, GError **error)
 {
-  JsonObject *guest = qsnap_json_get_object (restore->manifest, "guest");
-  gboolean was_paused = g_strcmp0 (qsnap_json_get_string (guest, "run-state"), "paused") == 0;
+  return qsnap_restore_stays_paused (restore) || qsnap_qmp_do (qmp, "cont", NULL, error);
+}
 
-  return restore->start_paused || was_paused || qsnap_qmp_do (qmp, "cont", NULL, error);
+/* QEMU knows best whether it can; one that cannot loads with the same command line. */
+static gboolean
+try_on_demand (QsnapRestore *restore, QsnapQmp *qmp, GError **error)
+{
+  g_autoptr (GError) refusal = NULL;
+
+  if (qsnap_restore_switch_postcopy (qmp, TRUE, &refusal))
+    return TRUE;
+
+  if (restore->wanted != QSNAP_RESTORE_METHOD_AUTO || refusal->domain != QSNAP_QMP_ERROR)
+    {
+      g_propagate_error (error, g_steal_pointer (&refusal));
+      return FALSE;
+    }
+
+  restore->method = QSNAP_RESTORE_METHOD_LOAD;
+  g_ptr_array_add (restore->warnings,
+                   g_strdup_printf ("loaded, not brought in on demand: %s", refusal->message));
+
+  return TRUE;
+}
+
+static gboolean
+bring_in_memory (QsnapRestore *restore, QsnapQmp *qmp, GError **error)
+{
+  if (restore->method == QSNAP_RESTORE_METHOD_ON_DEMAND && !try_on_demand (restore, qmp, error))
+    return FALSE;
+  if (restore->method == QSNAP_RESTORE_METHOD_ON_DEMAND)
+    return qsnap_restore_serve (restore, qmp, error);
+
+  return give_memory (restore, qmp, error) && let_run (restore, qmp, error);
 }
 
 gboolean
@@ -265,23 +295,26 @@ qsnap_restore_load (QsnapRestore *restore, GError **error)
   QsnapQmp qmp = { .client = client,
                    .timeout_ms = qsnap_session_get_timeout (restore->session),
                    .cancellable = restore->cancellable };
-  gboolean loaded;
 
   if (client == NULL)
     return FALSE;
 
   restore->watch = qsnap_watch_new ();
   qsnap_session_set_watch (restore->session, restore->watch);
-  loaded = give_memory (restore, &qmp, error) && let_run (restore, &qmp, error);
-  qsnap_session_set_watch (restore->session, NULL);
-  if (!loaded)
+  if (!bring_in_memory (restore, &qmp, error))
     {
+      qsnap_session_set_watch (restore->session, NULL);
       g_prefix_error_literal (error, "loading the guest: ");
       add_words (restore, error);
       return FALSE;
     }
 
   restore->running = g_get_monotonic_time ();
+  /* On demand it goes on. */
+  if (restore->serving != NULL)
+    return TRUE;
+
+  qsnap_session_set_watch (restore->session, NULL);
   qmp.cancellable = NULL;
   (void)switch_events (&qmp, FALSE, NULL);
 

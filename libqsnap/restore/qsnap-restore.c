@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "qsnap-json.h"
 #include "qsnap-session-private.h"
+#include "qsnap-session-settle.h"
 #include "qsnap-snapshot-private.h"
 
 /* The order of a revert, and the one way out. */
@@ -95,6 +97,7 @@ qsnap_restore_free (QsnapRestore *restore)
   clear_fd (restore->snapshot_fd);
   clear_fd (restore->dir_fd);
   clear_fd (restore->log_fd);
+  g_clear_pointer (&restore->serving, qsnap_serving_free);
   g_clear_pointer (&restore->qemu, qsnap_qemu_unref);
   g_clear_pointer (&restore->watch, qsnap_watch_unref);
   g_clear_pointer (&restore->image, qsnap_image_free);
@@ -117,6 +120,15 @@ gboolean
 qsnap_restore_go_on (QsnapRestore *restore, GError **error)
 {
   return !g_cancellable_set_error_if_cancelled (restore->cancellable, error);
+}
+
+gboolean
+qsnap_restore_stays_paused (QsnapRestore *restore)
+{
+  JsonObject *guest = qsnap_json_get_object (restore->manifest, "guest");
+
+  return restore->start_paused ||
+         g_strcmp0 (qsnap_json_get_string (guest, "run-state"), "paused") == 0;
 }
 
 static gboolean
@@ -169,6 +181,9 @@ qsnap_restore_run (QsnapRestore *restore, GCancellable *cancellable, GError **er
   if (bring_back (restore, &failure))
     {
       qsnap_session_set_restored (restore->session, describe (restore));
+      if (restore->serving != NULL)
+        qsnap_session_settle (restore->session, g_steal_pointer (&restore->serving),
+                              restore->watch);
       return g_object_ref (restore->session);
     }
 

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "qmp/qsnap-qmp-commands.h"
 #include "qsnap/qsnap.h"
 
 G_BEGIN_DECLS
@@ -19,6 +20,9 @@ QsnapSession *qsnap_restore_run (QsnapRestore *restore, GCancellable *cancellabl
 
 /* The command line that would be run; nothing is made. */
 GStrv qsnap_restore_build_command (QsnapRestore *restore, GError **error);
+
+/* Whether QEMU takes a postcopy migration, and tells of its states. */
+gboolean qsnap_restore_switch_postcopy (QsnapQmp *qmp, gboolean on, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QsnapRestore, qsnap_restore_free)
 

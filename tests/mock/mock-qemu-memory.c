@@ -33,6 +33,8 @@ struct _Memory
   /* Of the stream's blocks, by their order there; indices into blocks. */
   GArray *announced;
   guint64 n_bytes;
+  Rescue *rescue;
+  gboolean stays_paused;
 };
 
 /* --- mapping --- */
@@ -202,6 +204,34 @@ memory_touch (Memory *memory)
     }
 }
 
+void
+memory_set_rescue (Memory *memory, Rescue *rescue, gboolean stays_paused)
+{
+  memory->rescue = rescue;
+  memory->stays_paused = stays_paused;
+}
+
+guint64
+memory_get_length (Memory *memory, const char *block)
+{
+  Block *found = find_block (memory, block, NULL);
+
+  return found != NULL ? found->length : 0;
+}
+
+void
+memory_put_page (Memory *memory, const char *block, guint64 offset, const guint8 *data)
+{
+  Block *found = find_block (memory, block, NULL);
+
+  if (data != NULL)
+    memcpy (found->data + offset, data, MOCK_PAGE_SIZE);
+  else
+    memset (found->data + offset, 0, MOCK_PAGE_SIZE);
+  found->n_normal += data != NULL;
+  found->n_zero += data == NULL;
+}
+
 /* --- the stream --- */
 
 static gboolean
@@ -342,13 +372,17 @@ memory_load (MockQemu *mock, int fd, gpointer user_data)
   static const QsnapStreamCallbacks callbacks = { .ram_setup = on_ram_setup, .page = on_page };
   Memory *memory = user_data;
   g_autoptr (QsnapStreamParser) parser = qsnap_stream_parser_new (&callbacks, memory);
-  char *problem = read_stream (mock, fd, memory, parser);
+  gboolean is_postcopy = memory->rescue != NULL && mock_get_capability (mock, "postcopy-ram");
+  char *problem = is_postcopy
+                      ? postcopy_load (mock, fd, memory, memory->rescue, memory->stays_paused)
+                      : read_stream (mock, fd, memory, parser);
 
   if (problem != NULL)
     complain ("load of migration failed: %s", problem);
   else
     {
-      report ("machine", "%s", qsnap_stream_parser_get_machine (parser));
+      if (!is_postcopy)
+        report ("machine", "%s", qsnap_stream_parser_get_machine (parser));
       report_blocks (memory);
     }
   report ("stream", "%s", problem != NULL ? problem : "complete");

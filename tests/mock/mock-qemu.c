@@ -16,6 +16,17 @@
 /* Seconds; longer than any test. */
 #define PATIENCE 1800
 
+/* As a monitor prints them. */
+#define RAM_BLOCKS                                                                                 \
+  "              Block Name    PSize              Offset               Used              "         \
+  "Total\r\n"                                                                                      \
+  "                  pc.ram    4 KiB  0x0000000000000000 0x0000000001800000 "                      \
+  "0x0000000001800000\r\n"                                                                         \
+  "                 pc.bios    4 KiB  0x0000000001800000 0x0000000000040000 "                      \
+  "0x0000000000040000\r\n"                                                                         \
+  "    /rom@etc/acpi/tables    4 KiB  0x0000000001840000 0x0000000000020000 "                      \
+  "0x0000000000020000\r\n"
+
 typedef struct
 {
   MockQemu *mock;
@@ -48,9 +59,9 @@ dup_machine (char **argv)
   return text != NULL ? option_dup_first (text, "type") : g_strdup ("pc");
 }
 
-/* Of the first socket that is a server. */
+/* Of the first socket that is a server, whose id begins so. */
 static char *
-dup_socket_path (char **argv)
+dup_socket_path (char **argv, const char *prefix)
 {
   for (guint i = 1; argv[i] != NULL && argv[i + 1] != NULL; i++)
     {
@@ -61,7 +72,7 @@ dup_socket_path (char **argv)
         continue;
       id = option_dup (value, "id");
       server = option_dup (value, "server");
-      if (g_strcmp0 (server, "on") == 0 && g_str_has_prefix (id, "qsnap"))
+      if (g_strcmp0 (server, "on") == 0 && g_str_has_prefix (id, prefix))
         return option_dup (value, "path");
     }
   return NULL;
@@ -319,6 +330,7 @@ set_up_guest (Program *program, char **argv)
 {
   const char *size = find_option (argv, "m");
   const char *incoming = find_option (argv, "incoming");
+  g_autofree char *rescue = dup_socket_path (argv, "qsnap-rescue");
   guint n_drives = 0;
 
   if (size != NULL)
@@ -335,10 +347,15 @@ set_up_guest (Program *program, char **argv)
       if (g_str_equal (argv[i], "-drive") && !add_drive (program->mock, argv[i + 1], n_drives++))
         return FALSE;
     }
-  if (find_option (argv, "S") == NULL || g_strcmp0 (incoming, "defer") != 0)
+  if ((rescue == NULL && find_option (argv, "S") == NULL) || g_strcmp0 (incoming, "defer") != 0)
     {
       complain ("the mock program knows -S -incoming defer only");
       return FALSE;
+    }
+  if (rescue != NULL)
+    {
+      mock_set_hmp (program->mock, "info ramblock", RAM_BLOCKS);
+      memory_set_rescue (program->memory, rescue_new (rescue), find_option (argv, "S") != NULL);
     }
   mock_set_incoming (program->mock, memory_load, program->memory);
   return TRUE;
@@ -356,7 +373,7 @@ on_cont (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, gpointer user_data
 static gboolean
 set_up (Program *program, MockStyle style, char **argv, gboolean is_probe)
 {
-  g_autofree char *path = dup_socket_path (argv);
+  g_autofree char *path = dup_socket_path (argv, "qsnap");
   gboolean is_stdio = g_strcmp0 (find_option (argv, "qmp"), "stdio") == 0;
 
   if (!is_stdio && (path == NULL || strlen (path) > 107))
@@ -378,6 +395,8 @@ set_up (Program *program, MockStyle style, char **argv, gboolean is_probe)
   if (is_probe)
     return TRUE;
   mock_on_command (program->mock, "cont", on_cont, program);
+  if (fault_is_set ("refuse:postcopy-ram"))
+    mock_refuse_capability (program->mock, "postcopy-ram");
   return set_up_guest (program, argv);
 }
 

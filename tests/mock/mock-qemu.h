@@ -24,7 +24,8 @@ void fault_set_probe (gboolean is_probe);
 
 /* --- command line --- */
 
-/* The value of @key in "first,key=value,…"; a key without value is "on". NULL if it is not there. */
+/* The value of @key in "first,key=value,…"; a key without value is "on". NULL if it is not there.
+ */
 char *option_dup (const char *text, const char *key);
 /* What stands first, or @key's value if it has a name. */
 char *option_dup_first (const char *text, const char *key);
@@ -43,5 +44,25 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (Memory, memory_free)
 char *memory_load (MockQemu *mock, int fd, gpointer user_data);
 /* The guest writes to its memory. */
 void memory_touch (Memory *memory);
+/* For a stream that memory_load() does not read itself; 0: there is no such block. */
+guint64 memory_get_length (Memory *memory, const char *block);
+/* @data is NULL for zeros. */
+void memory_put_page (Memory *memory, const char *block, guint64 offset, const guint8 *data);
+
+/* --- the second monitor --- */
+
+typedef struct _Rescue Rescue;
+typedef gboolean (*RescueStop) (gpointer user_data);
+
+Rescue *rescue_new (const char *path);
+/* The stream is lost: waits for migrate-recover, and for a connection; -1: @stop has answered TRUE.
+ */
+int rescue_wait_stream (Rescue *rescue, RescueStop stop, gpointer user_data);
+
+/* --- postcopy --- */
+
+/* With that capability memory_load() is this. @rescue is NULL where there is no second monitor. */
+void memory_set_rescue (Memory *memory, Rescue *rescue, gboolean stays_paused);
+char *postcopy_load (MockQemu *mock, int fd, Memory *memory, Rescue *rescue, gboolean stays_paused);
 
 G_END_DECLS

@@ -11,7 +11,7 @@ struct _MockIncoming
   MockLoadFunc func;
   gpointer user_data;
   GThread *thread;
-  gboolean started, active, cont;
+  gboolean started, active, cont, ran;
   char *error;
 };
 
@@ -77,8 +77,46 @@ end_load (MockQemu *mock, gpointer data)
       mock_exit (mock);
       return;
     }
-  enter_loaded_state (mock);
+  if (!incoming->ran)
+    enter_loaded_state (mock);
   mock_migration_set_status (mock->migration, "completed");
+}
+
+/* --- postcopy: the guest runs before all has been read --- */
+
+static void
+set_status (MockQemu *mock, gpointer data)
+{
+  mock_migration_set_status (mock->migration, data);
+}
+
+void
+mock_incoming_set_status (MockQemu *mock, const char *status)
+{
+  mock_call (mock, set_status, (gpointer)status);
+}
+
+static void
+run (MockQemu *mock, gpointer data)
+{
+  MockIncoming *incoming = mock->incoming;
+
+  incoming->ran = TRUE;
+  incoming->cont = incoming->cont || !GPOINTER_TO_INT (data);
+  enter_loaded_state (mock);
+}
+
+void
+mock_incoming_run (MockQemu *mock, gboolean paused)
+{
+  mock_call (mock, run, GINT_TO_POINTER (paused));
+}
+
+gboolean
+mock_incoming_has_run (MockQemu *mock)
+{
+  /* Only the thread that loads changes it. */
+  return mock->incoming->ran;
 }
 
 static gpointer

@@ -83,6 +83,7 @@ mock_migration_free (MockMigration *migration)
   mock_migration_join (migration);
   g_hash_table_unref (migration->on);
   g_ptr_array_unref (migration->blockers);
+  g_free (migration->refused);
   g_free (migration->error);
   g_free (migration);
 }
@@ -182,11 +183,20 @@ set_capabilities (MockQemu *mock, JsonObject *arguments, GError **error)
       switch_capability (on, mock_arg_string (entry, "capability"),
                          json_object_get_boolean_member (entry, "state"));
     }
+  if (mock->migration->refused != NULL && g_hash_table_contains (on, mock->migration->refused))
+    return mock_fail (error, "The host does not support %s", mock->migration->refused);
   if (!check_combination (on, error))
     return NULL;
   g_hash_table_unref (mock->migration->on);
   mock->migration->on = g_steal_pointer (&on);
   return mock_empty ();
+}
+
+void
+mock_refuse_capability (MockQemu *mock, const char *name)
+{
+  g_free (mock->migration->refused);
+  mock->migration->refused = g_strdup (name);
 }
 
 /* --- migrate --- */

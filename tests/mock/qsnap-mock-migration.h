@@ -15,6 +15,8 @@ struct _MockMigration
   const char *const *names;
   /* The capabilities that are on. */
   GHashTable *on;
+  /* One that cannot be switched on, or NULL. */
+  char *refused;
   GPtrArray *blockers;
   const char *status;
   char *error;

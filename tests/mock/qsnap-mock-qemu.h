@@ -220,6 +220,8 @@ guint mock_get_n_named_fds (MockQemu *mock);
 
 gboolean mock_get_capability (MockQemu *mock, const char *name);
 void mock_set_capability (MockQemu *mock, const char *name, gboolean state);
+/* The host cannot do it. Before mock_start(). */
+void mock_refuse_capability (MockQemu *mock, const char *name);
 /* "bg,events": those that are on, in QEMU's order. */
 char *mock_dup_capabilities (MockQemu *mock);
 char *mock_dup_migration_status (MockQemu *mock);
@@ -244,6 +246,11 @@ typedef char *(*MockLoadFunc) (MockQemu *mock, int fd, gpointer user_data);
 /* Was started with `-S -incoming defer`: the run state is inmigrate until a stream has been read.
  * Before mock_start(). */
 void mock_set_incoming (MockQemu *mock, MockLoadFunc func, gpointer user_data);
+/* From within it, for a postcopy migration: QEMU says the status, which is a literal; the guest
+ * runs, unless it was started paused. */
+void mock_incoming_set_status (MockQemu *mock, const char *status);
+void mock_incoming_run (MockQemu *mock, gboolean paused);
+gboolean mock_incoming_has_run (MockQemu *mock);
 /* What was wrong with the stream; NULL: nothing yet. */
 char *mock_dup_incoming_error (MockQemu *mock);
 

@@ -92,6 +92,15 @@ def qemus_of(folder):
 
 def savers_of(folder):
     """Every saver that writes into that folder."""
+    return _helpers_of(folder, 'qsnap-saver')
+
+
+def page_servers_of(folder):
+    """Every page server of a revert in that folder."""
+    return _helpers_of(folder, 'qsnap-page-server')
+
+
+def _helpers_of(folder, program):
     found = []
     for name in os.listdir('/proc'):
         if not name.isdecimal():
@@ -99,10 +108,10 @@ def savers_of(folder):
         try:
             process = Stranger(int(name))
             open_files = [os.readlink(f'/proc/{name}/fd/{fd}') for fd in os.listdir(f'/proc/{name}/fd')]
-            is_saver = 'qsnap-saver' in process.command_line()[0] if open_files else False
+            is_it = program in process.command_line()[0] if open_files else False
         except (OSError, IndexError):
             continue
-        if is_saver and any(file.startswith(f'{folder}/') for file in open_files):
+        if is_it and any(file == folder or file.startswith(f'{folder}/') for file in open_files):
             found.append(process)
         else:
             process.close()

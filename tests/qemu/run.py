@@ -15,6 +15,7 @@ import test_capture
 import test_bad_input
 import test_restore
 import test_clones
+import test_on_demand
 import test_restore_bad_input
 import test_delete
 import test_python

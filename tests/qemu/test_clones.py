@@ -77,7 +77,7 @@ def balloon_on_a_qemu_that_would_punch_holes(run):
     except qsnapcmd.QsnapError as error:
         assert error.status == 1 and 'balloon' in error.text, error
     loaded = revert(qemu, captured)
-    assert loaded.method == 'load', loaded.answer
+    assert loaded.method == 'on-demand', loaded.answer
     inflate_to(loaded, 256 << 20)
     assert_all_well(qemu, loaded)
     loaded.kill()
@@ -153,7 +153,7 @@ def paused_guest_comes_back_paused(run):
     qemu.work_hard(fill_mib=64)
     qemu.qmp('stop')
     captured = Capturer(run, qemu).capture()
-    for method in ('map', 'load'):
+    for method in ('map', 'load', 'on-demand'):
         assert_waits_for_cont(revert(qemu, captured, method=method))
     assert qemu.status() == 'paused'
 
@@ -162,7 +162,7 @@ def paused_guest_comes_back_paused(run):
 def revert_that_waits(run):
     """--paused, of a guest that ran."""
     qemu, captured = boot_and_capture(run)
-    for method in ('map', 'load'):
+    for method in ('map', 'load', 'on-demand'):
         assert_waits_for_cont(revert(qemu, captured, '--paused', method=method))
     qemu.assert_alive()
 

@@ -11,14 +11,14 @@ from harness import Disk
 from reverts import assert_reverts_to, other_version, revert
 from runner import test
 
-METHODS = ('map', 'load')
+METHODS = ('map', 'load', 'on-demand')
 OLDEST_COMMON_MACHINE = 'pc-q35-7.2'   # of the QEMUs that are tested with
 
 
 # Torture
 
 def torture_guest(run, qemu, version=None):
-    """Flat out, again and again, both ways."""
+    """Flat out, again and again, all ways."""
     qemu.work_hard()
     capturer = Capturer(run, qemu)
     for _ in range(run.count):
@@ -30,12 +30,12 @@ def torture_guest(run, qemu, version=None):
     qemu.assert_consistent()
 
 
-@test(small=2, full=25, timeout=180)
+@test(small=1, full=25, timeout=120)
 def torture_of_reverts(run):
     torture_guest(run, run.boot(run.disks(2)))
 
 
-@test(small=2, full=25, timeout=180)
+@test(small=1, full=25, timeout=120)
 def torture_of_reverts_on_the_other_qemu(run):
     """Captured on this version, reverted on the other one."""
     harness.qemu_binary(other_version(run.version))
@@ -51,6 +51,7 @@ def capture_and_revert(run, disks=None, **hardware):
     captured = Capturer(run, qemu).capture()
     assert_reverts_to(qemu, captured, 'auto', 'map')
     assert_reverts_to(qemu, captured, 'load')
+    assert_reverts_to(qemu, captured, 'on-demand')
     qemu.assert_alive()
     qemu.assert_consistent()
 
