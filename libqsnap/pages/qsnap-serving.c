@@ -9,6 +9,7 @@
 #include <gio/gunixsocketaddress.h>
 #include <glib/gstdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory/qsnap-io.h"
@@ -303,6 +304,23 @@ open_snapshot (QsnapServing *serving, GError **error)
          check_snapshot (serving, error);
 }
 
+/* The record says whose pages which QEMU gets. */
+static gboolean
+check_owner (QsnapServing *serving, GError **error)
+{
+  struct stat found;
+
+  if (fstat (serving->revert_fd, &found) != 0)
+    return qsnap_io_fail (error, errno, "cannot look at the directory %s", serving->path);
+  if (found.st_uid == geteuid ())
+    return TRUE;
+
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+               "the revert's directory %s belongs to user %u", serving->path, (guint)found.st_uid);
+
+  return FALSE;
+}
+
 QsnapServing *
 qsnap_serving_load (const char *path, GError **error)
 {
@@ -314,6 +332,8 @@ qsnap_serving_load (const char *path, GError **error)
       qsnap_io_fail (error, errno, "cannot open the directory %s", path);
       return NULL;
     }
+  if (!check_owner (serving, error))
+    return NULL;
   serving->record = qsnap_revert_record_read (serving->revert_fd, error);
   if (serving->record == NULL || !check_state (serving, error) || !open_snapshot (serving, error))
     return NULL;
