@@ -323,13 +323,19 @@ static void
 test_quit (gconstpointer style)
 {
   Case test;
+  g_autoptr (QsnapSession) session = NULL;
+  g_autoptr (GError) error = NULL;
   int server;
 
   set_up (&test, style);
   restore_held (&test);
   server = get_server (&test);
+  session = g_object_ref (test.session);
   quit (&test);
   g_assert_true (process_is_gone (server));
+  /* Of a guest that was ended nobody wants to know it. */
+  g_assert_false (qsnap_session_wait_settled (session, NULL, &error));
+  g_assert_nonnull (error);
   fixture_drain_context ();
   g_assert_cmpstr (test.news->str, ==, "");
   clear (&test);
