@@ -201,6 +201,21 @@ has_ended_or_closed (QsnapWatch *watch, gconstpointer data)
   return watch->closed != NULL || has_ended (watch, data);
 }
 
+/* The guest stood still until all its memory had come: from here on it may be resumed, and should
+ * we die, its run state proves nothing any more. */
+static gboolean
+prove_stayed_paused (QsnapCapture *capture, GError **error)
+{
+  if (qsnap_json_get_bool (capture->journal.json, QSNAP_JOURNAL_STAYED_PAUSED, FALSE))
+    return TRUE;
+  if (!qsnap_capture_judge_run (capture, error))
+    return FALSE;
+
+  qsnap_journal_flag (&capture->journal, QSNAP_JOURNAL_STAYED_PAUSED);
+
+  return TRUE;
+}
+
 gboolean
 qsnap_capture_finish_migration (QsnapCapture *capture, GError **error)
 {
@@ -216,7 +231,7 @@ qsnap_capture_finish_migration (QsnapCapture *capture, GError **error)
   /* The saver has seen the stream's own end: of a background snapshot nothing can be lost any more,
    * even if the connection is. */
   if (capture->plain &&
-      (!qsnap_capture_judge_run (capture, error) || !leave_postmigrate (capture, error)))
+      (!prove_stayed_paused (capture, error) || !leave_postmigrate (capture, error)))
     return FALSE;
 
   qsnap_undo_drop (capture->undo, undo_migration, capture);

@@ -20,9 +20,6 @@
  * the memory. What makes it the *same* instant as the disks' is that the guest did not run in
  * between, which QEMU's STOP and RESUME events tell (qsnap_capture_judge_run()). */
 
-#define POLL_US 200
-/* Reading all RAM takes a second a GiB at the worst; a wrong guess only makes the pause longer. */
-#define GATE_PATIENCE_US (30 * G_USEC_PER_SEC)
 /* While the gate is shut QEMU must still answer; this is how long it may flush its disks. */
 #define GATED_STOP_TIMEOUT_MS (20 * 1000)
 /* Reading all RAM comes before the first page; the guest stands still meanwhile. */
@@ -89,41 +86,6 @@ wait_for_first_page (QsnapCapture *capture, GError **error)
     }
 
   return qsnap_capture_check_stream (capture, error);
-}
-
-/* --- the gate ------------------------------------------------------------------------------ */
-
-/* Until QEMU's new thread has read all RAM and sleeps in its write to the full pipe. That it sleeps
- * is a hint, for the length of the pause; that nothing passes the pipe is certain. */
-static gboolean
-wait_at_gate (QsnapCapture *capture, GHashTable *threads, GError **error)
-{
-  gint64 patience = g_get_monotonic_time () + GATE_PATIENCE_US;
-
-  while (g_get_monotonic_time () < patience &&
-         !qsnap_process_new_thread_sleeps (capture->guest->process, threads))
-    {
-      if (!qsnap_capture_go_on (capture, error) || !qsnap_capture_check_stream (capture, error))
-        return FALSE;
-      g_usleep (POLL_US);
-    }
-
-  return TRUE;
-}
-
-static gboolean
-approach_gate (QsnapCapture *capture, GError **error)
-{
-  g_autoptr (GHashTable) threads = qsnap_process_threads (capture->guest->process);
-
-  if (threads == NULL)
-    {
-      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_FAILED,
-                           "starting the memory snapshot: QEMU's process is gone");
-      return FALSE;
-    }
-
-  return qsnap_capture_start_migration (capture, error) && wait_at_gate (capture, threads, error);
 }
 
 /* --- stop and disks ------------------------------------------------------------------------ */
@@ -386,9 +348,13 @@ prove_point_in_time (QsnapCapture *capture, GError **error)
 static gboolean
 pause_gated (QsnapCapture *capture, GError **error)
 {
-  return approach_gate (capture, error) && stop_guest (capture, error) &&
-         snapshot_disks (capture, error) && judge_stop (capture, error) &&
-         qsnap_saver_go (capture->saver, error) && prove_point_in_time (capture, error);
+  if (!qsnap_capture_approach_gate (capture, error) || !stop_guest (capture, error) ||
+      !snapshot_disks (capture, error) || !judge_stop (capture, error))
+    return FALSE;
+
+  capture->at_gate = FALSE;
+
+  return qsnap_saver_go (capture->saver, error) && prove_point_in_time (capture, error);
 }
 
 static gboolean

@@ -57,6 +57,10 @@ typedef struct
   gint draining;
   gsize filler;
   gboolean gated;
+  /* QEMU's migration waits there, and has not stopped the guest yet. */
+  gboolean at_gate;
+  /* The guest had stopped itself, and was started to leave the gate. */
+  gboolean woken;
   gboolean plain;
   gint64 max_bandwidth;
 
@@ -135,6 +139,14 @@ gboolean qsnap_capture_check_stream (QsnapCapture *capture, GError **error);
 /* Waits until QEMU's migration has ended well; a guest whose memory went by plain migration is
  * paused again then. */
 gboolean qsnap_capture_finish_migration (QsnapCapture *capture, GError **error);
+
+/* Starts the migration, and waits until it has come to the gate. */
+gboolean qsnap_capture_approach_gate (QsnapCapture *capture, GError **error);
+
+/* Before a gate is opened, of a run that is thrown away: makes sure that QEMU can stop the guest. */
+void qsnap_capture_wake_at_gate (QsnapCapture *capture);
+/* After it. */
+void qsnap_capture_stop_woken (QsnapCapture *capture);
 
 /* FALSE, with the error, if the guest ran between disks and memory. */
 gboolean qsnap_capture_judge_run (QsnapCapture *capture, GError **error);

@@ -243,26 +243,20 @@ qsnap_capture_save (QsnapCapture *capture, GError **error)
 
 /* --- settle -------------------------------------------------------------------------------- */
 
-/* What the guest asked for while its shutdown was held: it powered off, or rebooted under
- * -no-reboot. QEMU would have ended then, and does so now. */
+/* What the guest asked for while its shutdown was held: it powered off, rebooted under -no-reboot,
+ * or panicked. QEMU would have ended then, and does so now, whatever the run state is: 7.2 starts a
+ * guest again that did so right before the pause, to no purpose. */
 void
 qsnap_capture_carry_out_wish (QsnapCapture *capture)
 {
-  g_autofree char *status = NULL;
-  gboolean shut_down, panicked;
+  gboolean wanted;
 
   g_mutex_lock (&capture->watch->lock);
-  shut_down = capture->watch->shutdown_seen;
-  panicked = capture->watch->panic_seen && capture->guest->ends_on_panic;
+  wanted = capture->watch->shutdown_seen ||
+           (capture->watch->panic_seen && capture->guest->ends_on_panic);
   g_mutex_unlock (&capture->watch->lock);
 
-  if (capture->qmp->gone || !(shut_down || panicked) ||
-      !g_str_equal (capture->guest->shutdown_action, "poweroff"))
-    return;
-
-  /* A guest that shut down right before the pause runs again on 7.2, to no purpose. */
-  status = qsnap_qmp_query_status (capture->qmp, NULL);
-  if (shut_down || g_strcmp0 (status, "guest-panicked") == 0)
+  if (wanted && !capture->qmp->gone && g_str_equal (capture->guest->shutdown_action, "poweroff"))
     (void)qsnap_qmp_do (capture->qmp, "quit", NULL, NULL);
 }
 
@@ -367,6 +361,7 @@ roll_back (QsnapCapture *capture, GError **failure)
   g_autoptr (GError) settled = NULL;
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_ROLLING_BACK);
+  qsnap_capture_wake_at_gate (capture);
   if (capture->saver != NULL)
     qsnap_capture_drain (capture);
   note_undoing (capture);
@@ -378,6 +373,7 @@ roll_back (QsnapCapture *capture, GError **failure)
   (void)qsnap_capture_run_undo (capture, capture->undo, &undone);
   (void)qsnap_capture_run_undo (capture, capture->settle, &settled);
   qsnap_capture_resume_after_full_disk (capture);
+  qsnap_capture_stop_woken (capture);
   qsnap_capture_carry_out_wish (capture);
 
   /* Last, and only then: where something is left, the journal says what. */

@@ -46,23 +46,29 @@ memory_is_complete (QsnapCapture *capture)
 }
 
 /* A guest that was paused is in "postmigrate" for as long as nobody has resumed it; if somebody
- * has, its memory and its disks may not be of one instant. */
+ * has, its memory and its disks may not be of one instant. The client that died may have seen that
+ * nobody did. */
 static gboolean
-check_still_paused (QsnapCapture *capture, GError **error)
+check_stayed_paused (QsnapCapture *capture, GError **error)
 {
   g_autofree char *status = NULL;
 
-  if (!capture->plain || capture->qmp->gone)
+  if (!capture->plain ||
+      qsnap_json_get_bool (capture->journal.json, QSNAP_JOURNAL_STAYED_PAUSED, FALSE))
     return TRUE;
 
-  status = qsnap_qmp_query_status (capture->qmp, error);
-  if (status == NULL)
-    return FALSE;
-  if (g_str_equal (status, "postmigrate"))
-    return TRUE;
+  if (!capture->qmp->gone)
+    {
+      status = qsnap_qmp_query_status (capture->qmp, error);
+      if (status == NULL)
+        return FALSE;
+      if (g_str_equal (status, "postmigrate"))
+        return TRUE;
+    }
 
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_INTERFERED,
-               "the guest did not stay paused while its memory was saved (it is %s)", status);
+               "the guest may not have stayed paused while its memory was saved (it is %s)",
+               status != NULL ? status : "gone");
 
   return FALSE;
 }
@@ -72,7 +78,7 @@ finish (QsnapCapture *capture, GError **error)
 {
   g_autoptr (GError) unsettled = NULL;
 
-  if (!check_still_paused (capture, error) ||
+  if (!check_stayed_paused (capture, error) ||
       (!capture->qmp->gone && !qsnap_capture_finish_migration (capture, error)))
     return FALSE;
 
@@ -235,7 +241,13 @@ read_journal (QsnapCapture *capture, GError **error)
 
   qsnap_journal_clear (&capture->journal);
   if (!qsnap_journal_read (&capture->journal, capture->dir_fd, error))
-    return FALSE;
+    {
+      /* A client that died over its first journal had begun nothing else; a new capture wants its
+       * directory empty. */
+      if (!has_file (capture, QSNAP_JOURNAL_FILE))
+        qsnap_io_forget_draft (capture->dir_fd, QSNAP_JOURNAL_FILE);
+      return FALSE;
+    }
 
   snapshot = qsnap_json_get_object (capture->journal.json, "snapshot");
   if (snapshot != NULL)

@@ -27,10 +27,11 @@
  * `vmgenid` device gets a new generation id.
  *
  * With %QSNAP_RESTORE_METHOD_MAP the snapshot's memory image must stay as long as the guest runs; a
- * file that is cut short under it kills QEMU.
+ * file that is cut short under it kills QEMU. With %QSNAP_RESTORE_METHOD_ON_DEMAND it must stay until
+ * #QsnapSession::settled, or qsnap_session_wait_settled() returns.
  *
  * Errors: %QSNAP_ERROR_CORRUPT for a damaged snapshot or a base image that is missing or was
- * changed, %QSNAP_ERROR_UNSUPPORTED for what cannot be adapted or mapped (the message names it),
+ * changed, %QSNAP_ERROR_UNSUPPORTED for what cannot be adapted, mapped or brought in on demand (the message names it),
  * %QSNAP_ERROR_EXISTS for a directory that is not empty, %QSNAP_ERROR_FAILED with QEMU's own words
  * where it refuses, %QSNAP_ERROR_TIMED_OUT, %QSNAP_ERROR_BUSY before the snapshot is sealed, and
  * those of #GIOErrorEnum. No QEMU is left running then, and nothing of what was made.

@@ -96,7 +96,7 @@ note_event_locked (QsnapWatch *watch, const char *name, JsonObject *data, gint64
   else if (g_str_equal (name, "BLOCK_JOB_COMPLETED"))
     note_block_job_end (watch, data);
   else if (g_str_equal (name, "RESET"))
-    watch->shutdown_seen = FALSE;
+    watch->shutdown_seen = watch->panic_seen = FALSE;
   else if (g_str_equal (name, "SHUTDOWN"))
     watch->shutdown_seen = TRUE;
   else if (g_str_equal (name, "BLOCK_IO_ERROR") && qsnap_json_get_bool (data, "nospace", FALSE))

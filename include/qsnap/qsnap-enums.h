@@ -45,7 +45,8 @@ typedef enum {
 
 /**
  * QsnapRestoreMethod:
- * @QSNAP_RESTORE_METHOD_AUTO: map where the guest's memory configuration allows, else load
+ * @QSNAP_RESTORE_METHOD_AUTO: map where the guest's memory configuration allows, else on demand
+ *   where QEMU may use userfaultfd, else load
  * @QSNAP_RESTORE_METHOD_MAP: the guest's RAM is a private mapping of the snapshot's memory image;
  *   the guest runs at once, whatever its RAM, and reads its pages as it touches them
  * @QSNAP_RESTORE_METHOD_LOAD: all RAM is read before the guest runs; the guest does not depend on the

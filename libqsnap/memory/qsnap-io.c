@@ -241,10 +241,24 @@ write_and_sync (int dir_fd, const char *name, const void *data, gsize len, GErro
   return ok;
 }
 
+static char *
+draft_of (const char *name)
+{
+  return g_strdup_printf (".%s.new", name);
+}
+
+void
+qsnap_io_forget_draft (int dir_fd, const char *name)
+{
+  g_autofree char *draft = draft_of (name);
+
+  (void)unlinkat (dir_fd, draft, 0);
+}
+
 gboolean
 qsnap_io_replace (int dir_fd, const char *name, const void *data, gsize len, GError **error)
 {
-  g_autofree char *temporary = g_strdup_printf (".%s.new", name);
+  g_autofree char *temporary = draft_of (name);
 
   /* Left by a writer that died; nobody else writes here. */
   if (unlinkat (dir_fd, temporary, 0) != 0 && errno != ENOENT)

@@ -59,7 +59,10 @@ probe_userfaultfd (GError **error)
 gboolean
 qsnap_restore_can_serve (QsnapRestore *restore, GError **error)
 {
-  if (probe_userfaultfd (error) && qsnap_postcopy_is_possible (restore->image, error))
+  if (qsnap_command_has_device (restore->command, "virtio-mem"))
+    g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                         "a virtio-mem device has to discard what is not plugged");
+  else if (probe_userfaultfd (error) && qsnap_postcopy_is_possible (restore->image, error))
     return TRUE;
 
   g_prefix_error_literal (error, "the guest's memory cannot be brought in on demand: ");

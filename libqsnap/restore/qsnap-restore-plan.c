@@ -320,6 +320,7 @@ static gboolean
 plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **error)
 {
   g_autoptr (GError) refusal = NULL;
+  g_autoptr (GError) second = NULL;
 
   if (restore->wanted == QSNAP_RESTORE_METHOD_LOAD)
     return plan_load (restore, context, error);
@@ -334,7 +335,15 @@ plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **e
       return FALSE;
     }
 
-  g_ptr_array_add (restore->warnings, g_strdup_printf ("loaded, not mapped: %s", refusal->message));
+  if (plan_on_demand (restore, context, &second))
+    {
+      g_ptr_array_add (restore->warnings,
+                       g_strdup_printf ("brought in on demand, not mapped: %s", refusal->message));
+      return TRUE;
+    }
+
+  g_ptr_array_add (restore->warnings,
+                   g_strdup_printf ("loaded: %s; %s", refusal->message, second->message));
 
   return plan_load (restore, context, error);
 }

@@ -248,6 +248,15 @@ serve_stream (Saver *saver)
     }
 }
 
+/* A report that cannot be sent tells of the application's end, too: of one that was killed while we
+ * started, nothing else does. */
+static void
+notice_lost_application (Saver *saver)
+{
+  if (qsnap_helper_reports_is_closed (saver->reports))
+    go (saver);
+}
+
 static void
 wait_and_serve (Saver *saver)
 {
@@ -312,7 +321,10 @@ qsnap_saver_run (const QsnapSaverOptions *options)
   /* An application that is busy still gets its last reports; one that is dead ends the wait. */
   while (!saver.ended || (qsnap_helper_reports_is_waiting (saver.reports) &&
                           !qsnap_helper_reports_is_closed (saver.reports)))
-    wait_and_serve (&saver);
+    {
+      notice_lost_application (&saver);
+      wait_and_serve (&saver);
+    }
   clear (&saver);
   return saver.saved || saver.mode == MODE_DISCARDING ? 0 : 1;
 }

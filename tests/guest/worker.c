@@ -36,6 +36,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "watchdog.h"
+
 #define MAGIC 0x71736e6170776b72ULL /* "qsnapwkr" */
 #define SLOT_SIZE 4096
 #define N_SLOTS 16
@@ -880,6 +882,23 @@ command_panic (const char *arguments, char *answer)
     answer_with (answer, "error %s", strerror (errno));
 }
 
+/* Milliseconds; what happens then is QEMU's business. */
+static void
+command_watchdog (const char *arguments, char *answer)
+{
+  long milliseconds;
+
+  if (!parse_rate (arguments, &milliseconds) || milliseconds == RATE_MAX)
+    {
+      answer_with (answer, "error watchdog needs a number of milliseconds");
+      return;
+    }
+  if (watchdog_start (milliseconds))
+    answer_with (answer, "ok");
+  else
+    answer_with (answer, "error %s", strerror (errno));
+}
+
 static const struct
 {
   const char *name;
@@ -900,6 +919,7 @@ static const struct
   { "poweroff", command_poweroff },
   { "reboot", command_reboot },
   { "panic", command_panic },
+  { "watchdog", command_watchdog },
 };
 
 static void

@@ -63,6 +63,12 @@ mock_get_state (MockQemu *mock)
   return mock->misc->state;
 }
 
+const char *
+mock_run_state (MockQemu *mock)
+{
+  return mock->misc->state;
+}
+
 gboolean
 mock_is_running (MockQemu *mock)
 {
@@ -501,6 +507,30 @@ void
 mock_guest_reset (MockQemu *mock)
 {
   mock_call (mock, guest_reset, NULL);
+}
+
+/* A shutdown action of "pause" holds this, too. */
+static void
+guest_panic (MockQemu *mock, G_GNUC_UNUSED gpointer data)
+{
+  GHashTable *actions = mock->misc->actions;
+  gboolean pauses = g_strcmp0 (g_hash_table_lookup (actions, "panic"), "pause") == 0 ||
+                    g_strcmp0 (g_hash_table_lookup (actions, "shutdown"), "pause") == 0;
+  JsonObject *event = json_object_new ();
+
+  json_object_set_string_member (event, "action", pauses ? "pause" : "poweroff");
+  mock_event (mock, "GUEST_PANICKED", event);
+  if (mock_is_running (mock))
+    mock_event (mock, "STOP", NULL);
+  mock_enter_state (mock, "guest-panicked");
+  if (!pauses)
+    guest_shutdown (mock, (gpointer) "guest-panic");
+}
+
+void
+mock_guest_panic (MockQemu *mock)
+{
+  mock_call (mock, guest_panic, NULL);
 }
 
 static void

@@ -263,6 +263,7 @@ char *mock_writer_machine (MockWriter *writer);
 /* --- misc --- */
 MockMisc *mock_misc_new (MockQemu *mock);
 void mock_misc_free (MockMisc *misc);
+const char *mock_run_state (MockQemu *mock);
 gboolean mock_is_running (MockQemu *mock);
 guint mock_run_epoch (MockQemu *mock);
 void mock_enter_state (MockQemu *mock, const char *state);

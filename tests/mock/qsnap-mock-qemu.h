@@ -175,6 +175,7 @@ void mock_cont_guest (MockQemu *mock);
 /* The guest's own doing; they follow set-action. */
 void mock_guest_shutdown (MockQemu *mock);
 void mock_guest_reset (MockQemu *mock);
+void mock_guest_panic (MockQemu *mock);
 /* The guest will never run again (7.2: broken stream, migrate_cancel, quit in mid-migration). */
 gboolean mock_is_hung (MockQemu *mock);
 gboolean mock_has_exited (MockQemu *mock);

@@ -16,11 +16,23 @@ typedef struct
 } Reach;
 
 /* STOPPED: QEMU's own stop; a guest that is stopped already gets no event. */
+/* 7.2 does not survive it. */
+static void
+check_stop (MockQemu *mock)
+{
+  static const char *const deadly[] = { "guest-panicked", "io-error", "watchdog", NULL };
+
+  if (mock->style == MOCK_STYLE_7_2 && g_strv_contains (deadly, mock_run_state (mock)))
+    mock_complain (mock, "from \"%s\" there is no way to \"paused\"", mock_run_state (mock));
+}
+
 static void
 stop_for_migration (MockMigration *migration, gboolean background)
 {
   MockQemu *mock = migration->mock;
 
+  if (background)
+    check_stop (mock);
   migration->stopped_by_us = mock_is_running (mock);
   if (!migration->stopped_by_us)
     return;

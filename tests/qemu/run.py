@@ -21,5 +21,8 @@ import test_delete
 import test_python
 import test_recover
 import test_faults
+import test_guest_ends
+import test_paused
+import test_soak
 
 sys.exit(runner.main())

@@ -77,7 +77,7 @@ def balloon_on_a_qemu_that_would_punch_holes(run):
     except qsnapcmd.QsnapError as error:
         assert error.status == 1 and 'balloon' in error.text, error
     loaded = revert(qemu, captured)
-    assert loaded.method == 'load', loaded.answer
+    assert loaded.method == 'on-demand', loaded.answer
     inflate_to(loaded, 256 << 20)
     assert_all_well(qemu, loaded)
     loaded.kill()

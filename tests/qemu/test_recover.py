@@ -38,9 +38,19 @@ class Victim:
         self.capturer = Capturer(run, qemu)
         self._before = None
 
-    def begin(self, point=None, options=()):
+    def note(self):
+        """What it is before a capture."""
         self._before = self.qemu.fingerprint(), crashes.overlays_in(self._run.folder)
+
+    def begin(self, point=None, options=()):
+        self.note()
         return DoomedSnapshot(self.qemu, self.capturer.next_directory(), point, options)
+
+    def assert_well(self):
+        self.qemu.assert_alive()
+
+    def assert_as_it_was(self, fingerprint):
+        assert_as_it_was(self.qemu, fingerprint)
 
     def recover(self, doomed):
         answer = recover(doomed.directory, self.qemu.qmp_path, timeout=90)
@@ -53,9 +63,9 @@ class Victim:
         fingerprint, files = self._before
         assert not os.path.exists(doomed.directory), os.listdir(doomed.directory)
         assert crashes.overlays_in(self._run.folder) == files, (files, crashes.overlays_in(self._run.folder))
-        assert_as_it_was(self.qemu, fingerprint)
+        self.assert_as_it_was(fingerprint)
         assert_recover_fails(doomed.directory, NOTHING, address=self.qemu.qmp_path)
-        self.qemu.assert_alive()
+        self.assert_well()
 
     def take_sealed(self, doomed, answer):
         before, after = self._before[0], self.qemu.fingerprint()
@@ -65,7 +75,7 @@ class Victim:
         assert not os.path.exists(os.path.join(doomed.directory, 'journal.json'))
         assert_is_sealed(doomed.directory)
         assert_recover_fails(doomed.directory, NOTHING, address=self.qemu.qmp_path)
-        self.qemu.assert_alive()
+        self.assert_well()
         return self.capturer.take_account(answer, doomed.directory)
 
     def end(self, doomed):
@@ -246,26 +256,6 @@ def recover_without_qemu(doomed, folder):
 
 # What the guest does while memory is saved
 
-@test(timeout=120)
-def guest_is_reset_and_panics_while_memory_is_saved(run):
-    """A watchdog's reset is QEMU's own: system_reset is the same, without a driver in the guest. A kernel that panics just
-    spins: no pvpanic."""
-    victim = Victim(run, boot_with_slow_save(run))
-    doomed = begin_saving(victim)
-    victim.qemu.qmp('system_reset')
-    reset = victim.capturer.take_account(doomed.sealed(), doomed.directory)
-    victim.qemu.wait_ready(boots=2)
-    victim.qemu.assert_alive()
-
-    victim.qemu.work_hard(fill_mib=300)
-    doomed = begin_saving(victim)
-    victim.qemu.channel.send('panic')
-    panicked = victim.capturer.take_account(doomed.sealed(), doomed.directory)
-    assert victim.qemu.is_running()
-    assert_is_sealed(panicked.directory)
-    assert_reverts(victim.qemu, reset)
-
-
 def boot_with_a_full_overlay(run):
     """(victim, the capture under way, its overlays' folder): QEMU has stopped the guest, which writes flat out."""
     folder = run.file('overlays')
@@ -305,59 +295,3 @@ def application_is_killed_over_a_full_overlay(run):
     victim.qemu.guest('write-random 0')
     victim.qemu.assert_alive()
     victim.qemu.assert_consistent()
-
-
-# All of it, at random
-
-def resident_kib(qemu):
-    with open(f'/proc/{qemu.pid}/status', encoding='ascii') as file:
-        return int(next(line.split()[1] for line in file if line.startswith('VmRSS:')))
-
-
-def is_there(doomed):
-    return os.path.exists(os.path.join(doomed.directory, 'journal.json'))
-
-
-def one_at_random(victim):
-    """(who was killed, the snapshot or None)"""
-    doomed = victim.begin()
-    victims = random.choice(((), ('interrupt',), *VICTIMS))
-    time.sleep(random.random() * 2)
-    doomed.find_saver()
-    if 'application' not in victims:
-        if victims == ('saver',):
-            doomed.kill_saver()
-        if victims == ('interrupt',) and doomed.process.poll() is None:
-            doomed.interrupt_group()
-        return victims, victim.end(doomed)
-
-    doomed.kill_application()
-    if 'saver' in victims:
-        doomed.kill_saver()
-    if is_there(doomed):
-        return victims, victim.recover(doomed)
-    answer = doomed.answer_if_any()
-    return victims, victim.take_sealed(doomed, answer) if answer else None
-
-
-@test(small=4, full=200, timeout=120)
-def recover_soak(run):
-    qemu = run.boot(run.disks(2))
-    qemu.work_hard(fill_mib=128)
-    victim = Victim(run, qemu)
-    chain = [len(harness.backing_chain(path)) for path in victim.capturer.disk_files]
-    sealed = 0
-    before = qemu.open_files(), resident_kib(qemu)
-    for number in range(run.count):
-        victims, captured = one_at_random(victim)
-        sealed += captured is not None
-        print(f'{number}: {"+".join(victims) or "nobody"} | {run.version} | {"sealed" if captured else "not"}', flush=True)
-    assert sorted(qemu.disk_files()) == sorted(os.path.realpath(path) for path in victim.capturer.disk_files)
-    assert [len(harness.backing_chain(path)) for path in victim.capturer.disk_files] == [one + sealed for one in chain]
-    after = qemu.open_files(), resident_kib(qemu)
-    others = [[name for name in files if not name.endswith(('.raw', '.qcow2'))] for files in (before[0], after[0])]
-    assert others[0] == others[1], others
-    assert len(after[0]) - len(before[0]) <= sealed * 2 * 4, (len(before[0]), len(after[0]), sealed)
-    print(f'resident: {before[1]} KiB before, {after[1]} after {run.count} captures, {sealed} of them sealed')
-    assert after[1] - before[1] < (64 << 10) + sealed * (4 << 10), (before[1], after[1])
-    qemu.assert_consistent()

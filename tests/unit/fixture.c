@@ -116,6 +116,9 @@ fixture_open (Fixture *fixture)
 void
 fixture_clear (Fixture *fixture)
 {
+  /* An operation's thread may keep the session for a moment longer. */
+  if (fixture->session != NULL)
+    g_signal_handlers_disconnect_by_data (fixture->session, fixture);
   g_clear_object (&fixture->session);
   mock_free (fixture->mock);
   g_string_free (fixture->news, TRUE);

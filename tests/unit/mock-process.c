@@ -136,6 +136,8 @@ process_restore_well (Fixture *fixture, QsnapSnapshot *snapshot, QsnapRestoreOpt
   QsnapSession *session = qsnap_snapshot_restore (snapshot, options, NULL, &error);
 
   g_assert_no_error (error);
+  qsnap_session_wait_settled (session, NULL, &error);
+  g_assert_no_error (error);
   check_guest (fixture, session);
   return session;
 }

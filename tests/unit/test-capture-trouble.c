@@ -316,13 +316,10 @@ test_stranger (gconstpointer style)
   {
     const char *command;
     guint nth;
-  } commands[] = { { "stop", 1 },
-                   { "transaction", 1 },
-                   { "query-status", 2 },
-                   { "query-status", 3 },
-                   { "migrate", 1 },
-                   { "cont", 1 },
-                   { "migrate-set-capabilities", 3 } };
+  } commands[] = { { "stop", 1 },         { "transaction", 1 },
+                   { "query-status", 2 }, { "query-status", 3 },
+                   { "query-status", 4 }, { "migrate", 1 },
+                   { "cont", 1 },         { "migrate-set-capabilities", 3 } };
 
   for (guint s = 0; s < G_N_ELEMENTS (states); s++)
     for (guint act = 0; act < G_N_ELEMENTS (acts); act++)
@@ -398,7 +395,10 @@ try_guest_act (MockStyle style, ActFunc act, gboolean no_reboot, MockPoint point
   g_assert_false (mock_is_hung (trouble->fixture.mock));
   g_assert_cmpuint (mock_count_command (trouble->fixture.mock, "quit"), ==, exits);
   state = mock_dup_run_state (trouble->fixture.mock);
-  g_assert_cmpstr (state, ==, exits ? "shutdown" : "running");
+  g_assert_cmpstr (state, ==,
+                   !exits                    ? "running"
+                   : act == mock_guest_panic ? "guest-panicked"
+                                             : "shutdown");
   clear (trouble);
 }
 
@@ -411,32 +411,45 @@ test_guest_acts (gconstpointer style)
   for (guint i = 0; i < G_N_ELEMENTS (points); i++)
     {
       try_guest_act (GPOINTER_TO_INT (style), mock_guest_shutdown, FALSE, points[i], TRUE);
+      try_guest_act (GPOINTER_TO_INT (style), mock_guest_panic, FALSE, points[i], TRUE);
       try_guest_act (GPOINTER_TO_INT (style), mock_guest_reset, FALSE, points[i], FALSE);
       try_guest_act (GPOINTER_TO_INT (style), mock_guest_reset, TRUE, points[i], TRUE);
     }
 }
 
-/* It powers off just before it is stopped: there is nothing to capture any more, and QEMU ends as
- * it would have. */
+/* It powers off, or panics, just before it is stopped: there is nothing to capture any more, and
+ * QEMU ends as it would have. */
 static void
-test_shutdown_before_pause (gconstpointer style)
+try_end_before (MockStyle style, ActFunc act, const char *command, guint nth)
 {
   Stranger stranger;
   Trouble *trouble = &stranger.trouble;
   g_autoptr (QsnapSnapshot) snapshot = NULL;
   g_autoptr (GError) error = NULL;
 
-  set_up (trouble, GPOINTER_TO_INT (style), "running");
-  stranger.act = mock_guest_shutdown;
-  trouble->nth = 1;
-  mock_on_command (trouble->fixture.mock, "stop", act_on_command, &stranger);
+  set_up (trouble, style, "running");
+  stranger.act = act;
+  trouble->nth = nth;
+  mock_on_command (trouble->fixture.mock, command, act_on_command, &stranger);
   snapshot = fixture_capture (&trouble->fixture, "snapshot", NULL, &error);
   g_assert_null (snapshot);
-  g_test_message ("%s", error->message);
+  g_test_message ("%s #%u: %s", command, nth, error->message);
   g_assert_true (mock_wait (trouble->fixture.mock, has_exited, NULL, WAIT / 3));
   g_assert_false (mock_is_hung (trouble->fixture.mock));
   g_assert_cmpstr (trouble->fixture.news->str, ==, "");
   clear (trouble);
+}
+
+static void
+test_end_before_pause (gconstpointer style)
+{
+  static const ActFunc ends[] = { mock_guest_shutdown, mock_guest_panic };
+
+  for (guint i = 0; i < G_N_ELEMENTS (ends); i++)
+    {
+      try_end_before (GPOINTER_TO_INT (style), ends[i], "migrate-set-capabilities", 3);
+      try_end_before (GPOINTER_TO_INT (style), ends[i], "stop", 1);
+    }
 }
 
 /* QEMU exits in the middle, whoever wanted it: no snapshot, no hang. */
@@ -705,6 +718,6 @@ main (int argc, char **argv)
   fixture_add ("/trouble/pause-too-long", test_pause_too_long);
   fixture_add ("/trouble/pause-within-limit", test_pause_within_limit);
   fixture_add ("/trouble/stalled", test_stalled);
-  fixture_add ("/trouble/shutdown-before-pause", test_shutdown_before_pause);
+  fixture_add ("/trouble/end-before-pause", test_end_before_pause);
   return g_test_run ();
 }

@@ -180,6 +180,66 @@ test_settle_sealed (gconstpointer style)
   fixture_clear (&fixture);
 }
 
+/* As if the client had died right before the seal: the manifest's memory is the saver's word again,
+ * and the rest of it is in the journal. */
+static void
+unseal (Left *left, const char *more)
+{
+  g_autofree char *sealed = g_build_filename (left->directory, "snapshot.json", NULL);
+  g_autofree char *saved = g_build_filename (left->directory, "memory.json", NULL);
+  g_autoptr (JsonParser) parser = json_parser_new ();
+  g_autofree char *memory = NULL, *snapshot = NULL, *all = NULL;
+  JsonObject *manifest;
+
+  g_assert_true (json_parser_load_from_file (parser, sealed, NULL));
+  manifest = json_node_get_object (json_parser_get_root (parser));
+  memory = json_to_string (json_object_get_member (manifest, "memory"), FALSE);
+  g_assert_true (g_file_set_contents (saved, memory, -1, NULL));
+  json_object_remove_member (manifest, "memory");
+  snapshot = json_to_string (json_parser_get_root (parser), FALSE);
+  g_assert_cmpint (unlink (sealed), ==, 0);
+  all = g_strdup_printf (",\"run-state\":\"paused\",\"snapshot\":%s%s", snapshot, more);
+  write_journal (left, "saving", TRUE, "", all);
+}
+
+/* 7.2, where it took a plain migration. That it ended well shows in the run state for a moment
+ * only; the journal keeps it. */
+static void
+try_paused (const char *more, gboolean sealed)
+{
+  Fixture fixture;
+  Left left = { NULL };
+  g_autoptr (QsnapSnapshot) taken = NULL;
+  g_autoptr (QsnapSnapshot) recovered = NULL;
+  g_autofree char *state = NULL;
+
+  fixture_set_up (&fixture, MOCK_STYLE_7_2, 1);
+  fixture_open (&fixture);
+  json_node_unref (fixture_execute (&fixture, "stop", NULL));
+  taken = fixture_capture_well (&fixture, "taken");
+  left.journal = fixture_path (&fixture, "taken/journal.json");
+  left.directory = fixture_path (&fixture, "taken");
+  unseal (&left, more);
+
+  recovered = recover (fixture.session, left.directory);
+  g_assert_cmpint (recovered != NULL, ==, sealed);
+  g_assert_cmpint (g_file_test (left.directory, G_FILE_TEST_EXISTS), ==, sealed);
+  if (sealed)
+    g_assert_true (qsnap_snapshot_verify (recovered, NULL, NULL));
+  state = mock_dup_run_state (fixture.mock);
+  g_assert_cmpstr (state, ==, "paused");
+
+  left_clear (&left);
+  fixture_clear (&fixture);
+}
+
+static void
+test_paused (void)
+{
+  try_paused (",\"qemu-version\":\"7.2.0\",\"stayed-paused\":true", TRUE);
+  try_paused (",\"qemu-version\":\"7.2.0\"", FALSE);
+}
+
 /* --- refused ------------------------------------------------------------------------------- */
 
 static char *
@@ -215,6 +275,24 @@ test_nothing (void)
                         "there is nothing to recover");
   assert_recover_fails (session, missing, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
                         "there is nothing to recover");
+  remove_folder (&left);
+}
+
+/* The client died before its first journal was there. */
+static void
+test_draft (void)
+{
+  g_autofree char *folder = make_folder ();
+  g_autoptr (QsnapSession) session = qsnap_session_new (NULL);
+  g_autofree char *draft = NULL;
+  Left left;
+
+  leave (&left, folder);
+  draft = g_build_filename (left.directory, ".journal.json.new", NULL);
+  g_assert_true (g_file_set_contents (draft, "{", -1, NULL));
+  assert_recover_fails (session, left.directory, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                        "there is nothing to recover");
+  g_assert_cmpint (rmdir (left.directory), ==, 0);
   remove_folder (&left);
 }
 
@@ -431,7 +509,9 @@ main (int argc, char **argv)
   fixture_add ("/recover/undo", test_undo);
   fixture_add ("/recover/undo-leaves-run-state", test_undo_leaves_run_state);
   fixture_add ("/recover/settle-sealed", test_settle_sealed);
+  g_test_add_func ("/recover/paused", test_paused);
   g_test_add_func ("/recover/nothing", test_nothing);
+  g_test_add_func ("/recover/draft", test_draft);
   g_test_add_func ("/recover/client-lives", test_client_lives);
   g_test_add_func ("/recover/bad-journals", test_bad_journals);
   g_test_add_func ("/recover/hostile-overlays", test_hostile_overlays);

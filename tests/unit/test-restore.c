@@ -279,7 +279,7 @@ try_auto (gconstpointer style, const char *const *more, QsnapRestoreMethod expec
                  expected == QSNAP_RESTORE_METHOD_MAP ? mapped_blocks : loaded_blocks);
   process_quit (&fixture, session);
 
-  if (expected == QSNAP_RESTORE_METHOD_LOAD)
+  if (expected != QSNAP_RESTORE_METHOD_MAP)
     {
       qsnap_restore_options_set_method (options, QSNAP_RESTORE_METHOD_MAP);
       none = qsnap_snapshot_restore (snapshot, options, NULL, &error);
@@ -302,7 +302,7 @@ test_auto (gconstpointer style)
   if (is_new)
     try_auto (style, balloon, QSNAP_RESTORE_METHOD_MAP);
   else
-    try_auto (style, balloon, QSNAP_RESTORE_METHOD_LOAD);
+    try_auto (style, balloon, QSNAP_RESTORE_METHOD_ON_DEMAND);
 }
 
 /* --- paused -------------------------------------------------------------------------------- */

@@ -409,6 +409,31 @@ test_no_application (Fixture *fixture, gconstpointer data)
   wait_for_image (fixture);
 }
 
+/* It dies before "ready" can be said, and before anybody has the stream's write end. */
+static void
+test_no_application_from_the_start (Fixture *fixture, gconstpointer data)
+{
+  g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
+  g_autoptr (GSubprocess) saver = NULL;
+  g_autoptr (GError) error = NULL;
+  int fds[2];
+
+  g_assert_cmpint (socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), ==, 0);
+  close (fds[1]);
+  g_subprocess_launcher_take_fd (launcher, fds[0], 3);
+  g_subprocess_launcher_take_fd (launcher, dup (fixture->read_fd), 4);
+  g_subprocess_launcher_take_fd (launcher, dup (fixture->dir_fd), 5);
+  close (fixture->write_fd);
+  fixture->write_fd = -1;
+  saver = g_subprocess_launcher_spawn (launcher, &error, g_getenv ("QSNAP_SAVER"), "--control-fd=3",
+                                       "--stream-fd=4", "--dir-fd=5", "--skip=0", NULL);
+  g_assert_no_error (error);
+  alarm (30);
+  g_assert_true (g_subprocess_wait (saver, NULL, NULL));
+  alarm (0);
+  g_assert_cmpint (g_subprocess_get_exit_status (saver), ==, 1);
+}
+
 static void
 test_garbage (Fixture *fixture, gconstpointer data)
 {
@@ -611,6 +636,7 @@ main (int argc, char **argv)
   ADD ("discard", test_discard);
   ADD ("no-go", test_no_go);
   ADD ("no-application", test_no_application);
+  ADD ("no-application-from-the-start", test_no_application_from_the_start);
   ADD ("garbage", test_garbage);
   ADD ("cut-off", test_cut_off);
   ADD ("file-too-large", test_file_too_large);
