@@ -47,6 +47,7 @@ struct _QsnapSession
    * not get it. */
   gboolean settling;
   GError *settle_error;
+  gboolean has_quit; /* what it does not have any more is no news */
   gint64 settle_us;
   guint64 page_requests;
   GCond settle_cond;

@@ -163,6 +163,9 @@ qsnap_session_quit (QsnapSession *self, GCancellable *cancellable, GError **erro
     return FALSE;
 
   ended = quit (self, cancellable, error);
+  g_mutex_lock (&self->lock);
+  self->has_quit = ended;
+  g_mutex_unlock (&self->lock);
   qsnap_session_end (self);
 
   return ended;

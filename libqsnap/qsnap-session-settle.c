@@ -187,7 +187,8 @@ end (QsnapSession *session, Settling *settling, const GError *error)
   session->phase = QSNAP_PHASE_IDLE;
   session->watch = NULL;
   /* Of a guest that is ended nobody wants to know what it has not got. */
-  is_told = error != NULL && session->operation == NULL && !qsnap_watch_is_closed (settling->watch);
+  is_told = error != NULL && session->operation == NULL && !session->has_quit &&
+            !qsnap_watch_is_closed (settling->watch);
   g_cond_broadcast (&session->settle_cond);
   g_mutex_unlock (&session->lock);
 

@@ -323,13 +323,19 @@ static void
 test_quit (gconstpointer style)
 {
   Case test;
+  g_autoptr (QsnapSession) session = NULL;
+  g_autoptr (GError) error = NULL;
   int server;
 
   set_up (&test, style);
   restore_held (&test);
   server = get_server (&test);
+  session = g_object_ref (test.session);
   quit (&test);
   g_assert_true (process_is_gone (server));
+  /* Of a guest that was ended nobody wants to know it. */
+  g_assert_false (qsnap_session_wait_settled (session, NULL, &error));
+  g_assert_nonnull (error);
   fixture_drain_context ();
   g_assert_cmpstr (test.news->str, ==, "");
   clear (&test);
@@ -576,6 +582,47 @@ test_refused (gconstpointer style)
   clear (&test);
 }
 
+/* auto goes on with the same command line, and says why. */
+static void
+test_auto_refused (gconstpointer style)
+{
+  Case test;
+  g_autoptr (QsnapRestoreOptions) options = NULL;
+  g_auto (GStrv) warnings = NULL, command = NULL;
+  g_autofree char *all = NULL;
+  g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+  g_auto (GStrv) longer = NULL;
+  g_autoptr (GError) error = NULL;
+
+  set_up (&test, style);
+  options = make_options (&test);
+  qsnap_restore_options_set_method (options, QSNAP_RESTORE_METHOD_AUTO);
+  /* It would punch holes into what is mapped, where the files are not clones. */
+  command = qsnap_restore_options_dup_command (options);
+  g_strv_builder_addv (builder, (const char **)command);
+  g_strv_builder_add_many (builder, "-device", "virtio-balloon-pci", NULL);
+  longer = g_strv_builder_end (builder);
+  qsnap_restore_options_set_command (options, (const char *const *)longer);
+  process_set_fault ("refuse:postcopy-ram");
+  test.session = process_restore_well (&test.base, test.snapshot, options);
+  if (qsnap_session_get_restore_method (test.session) == QSNAP_RESTORE_METHOD_MAP)
+    {
+      g_test_skip ("the file system can clone files");
+      quit (&test);
+      clear (&test);
+      return;
+    }
+  g_assert_cmpint (qsnap_session_get_restore_method (test.session), ==, QSNAP_RESTORE_METHOD_LOAD);
+  warnings = qsnap_session_dup_restore_warnings (test.session);
+  all = g_strjoinv ("; ", warnings);
+  g_test_message ("%s", all);
+  g_assert_nonnull (strstr (all, "The host does not support postcopy-ram"));
+  g_assert_true (qsnap_session_wait_settled (test.session, NULL, &error));
+  assert_state (&test, "running");
+  quit (&test);
+  clear (&test);
+}
+
 static void
 test_cancel (gconstpointer style)
 {
@@ -628,6 +675,7 @@ main (int argc, char **argv)
   fixture_add ("/on-demand/recover", test_recover);
   add_one ("/on-demand/damage", test_damage, MOCK_STYLE_10);
   add_one ("/on-demand/refused", test_refused, MOCK_STYLE_7_2);
+  add_one ("/on-demand/auto-refused", test_auto_refused, MOCK_STYLE_7_2);
   fixture_add ("/on-demand/cancel", test_cancel);
   return g_test_run ();
 }
