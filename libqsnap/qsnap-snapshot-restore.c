@@ -31,10 +31,10 @@
  * #QsnapSession::settled, or qsnap_session_wait_settled() returns.
  *
  * Errors: %QSNAP_ERROR_CORRUPT for a damaged snapshot or a base image that is missing or was
- * changed, %QSNAP_ERROR_UNSUPPORTED for what cannot be adapted, mapped or brought in on demand (the message names it),
- * %QSNAP_ERROR_EXISTS for a directory that is not empty, %QSNAP_ERROR_FAILED with QEMU's own words
- * where it refuses, %QSNAP_ERROR_TIMED_OUT, %QSNAP_ERROR_BUSY before the snapshot is sealed, and
- * those of #GIOErrorEnum. No QEMU is left running then, and nothing of what was made.
+ * changed, %QSNAP_ERROR_UNSUPPORTED for what cannot be adapted, mapped or brought in on demand (the
+ * message names it), %QSNAP_ERROR_EXISTS for a directory that is not empty, %QSNAP_ERROR_FAILED with
+ * QEMU's own words where it refuses, %QSNAP_ERROR_TIMED_OUT, %QSNAP_ERROR_BUSY before the snapshot
+ * is sealed, and those of #GIOErrorEnum. No QEMU is left running then, and nothing of what was made.
  *
  * Returns: (transfer full): an open session with the new QEMU, for the main context that is the
  *   thread-default one now

@@ -335,15 +335,11 @@ plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **e
       return FALSE;
     }
 
+  qsnap_restore_note_refusal (restore, refusal);
   if (plan_on_demand (restore, context, &second))
-    {
-      g_ptr_array_add (restore->warnings,
-                       g_strdup_printf ("brought in on demand, not mapped: %s", refusal->message));
-      return TRUE;
-    }
+    return TRUE;
 
-  g_ptr_array_add (restore->warnings,
-                   g_strdup_printf ("loaded: %s; %s", refusal->message, second->message));
+  qsnap_restore_note_refusal (restore, second);
 
   return plan_load (restore, context, error);
 }

@@ -47,6 +47,8 @@ struct _QsnapRestore
   /* Where the modules of the captured QEMU are; NULL: where ours are, or another QEMU. */
   const char *module_dir;
   GPtrArray *warnings;
+  /* Why it is not one of the methods that would have been better. */
+  GString *refusals;
   /* QsnapRevertDisk, with their files and overlays in strings */
   GArray *disks;
   /* QsnapRevertBlock: those that have a file and may be mapped */
@@ -73,6 +75,9 @@ struct _QsnapRestore
 
 /* Checks what can be checked before anything is made. */
 gboolean qsnap_restore_read (QsnapRestore *restore, GError **error);
+
+/* One method less. */
+void qsnap_restore_note_refusal (QsnapRestore *restore, const GError *refusal);
 
 /* Decides on the method and adapts the command line to it. */
 gboolean qsnap_restore_plan (QsnapRestore *restore, GError **error);

@@ -271,8 +271,8 @@ try_on_demand (QsnapRestore *restore, QsnapQmp *qmp, GError **error)
     }
 
   restore->method = QSNAP_RESTORE_METHOD_LOAD;
-  g_ptr_array_add (restore->warnings,
-                   g_strdup_printf ("loaded, not brought in on demand: %s", refusal->message));
+  g_prefix_error_literal (&refusal, "it cannot be brought in on demand: ");
+  qsnap_restore_note_refusal (restore, refusal);
 
   return TRUE;
 }

@@ -67,6 +67,7 @@ qsnap_restore_new (QsnapSnapshot *snapshot, QsnapRestoreOptions *options, GError
   restore->session = qsnap_session_new (address);
   restore->snapshot_fd = restore->dir_fd = restore->log_fd = -1;
   restore->warnings = g_ptr_array_new_with_free_func (g_free);
+  restore->refusals = g_string_new (NULL);
   restore->strings = g_ptr_array_new_with_free_func (g_free);
   restore->disks = g_array_new (FALSE, TRUE, sizeof (QsnapRevertDisk));
   restore->blocks = g_array_new (FALSE, TRUE, sizeof (QsnapRevertBlock));
@@ -108,6 +109,7 @@ qsnap_restore_free (QsnapRestore *restore)
   g_array_unref (restore->disks);
   g_array_unref (restore->blocks);
   g_ptr_array_unref (restore->warnings);
+  g_string_free (restore->refusals, TRUE);
   g_ptr_array_unref (restore->strings);
   qsnap_undo_free (restore->undo);
   g_object_unref (restore->session);
@@ -156,10 +158,26 @@ roll_back (QsnapRestore *restore, GError **error)
                "%s; and it could not be undone: %s", first->message, undone->message);
 }
 
+void
+qsnap_restore_note_refusal (QsnapRestore *restore, const GError *refusal)
+{
+  if (restore->refusals->len > 0)
+    g_string_append (restore->refusals, "; ");
+  g_string_append (restore->refusals, refusal->message);
+}
+
 static QsnapRestored *
 describe (QsnapRestore *restore)
 {
   QsnapRestored *restored = g_new0 (QsnapRestored, 1);
+
+  if (restore->refusals->len > 0)
+    g_ptr_array_add (restore->warnings,
+                     g_strdup_printf ("%s: %s",
+                                      restore->method == QSNAP_RESTORE_METHOD_LOAD
+                                          ? "the memory is loaded"
+                                          : "the memory is brought in on demand",
+                                      restore->refusals->str));
 
   restored->qemu = qsnap_qemu_ref (restore->qemu);
   restored->directory = g_file_new_for_path (restore->path);
