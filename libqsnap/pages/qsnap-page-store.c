@@ -140,8 +140,6 @@ qsnap_page_store_put_requested (
     return TRUE;
 
   store->out = out;
-  store->block = index;
-  store->offset = start + block->host_page;
 
   return put_data (store, index, start, block->host_page, error) &&
          qsnap_ram_encoder_flush (store->encoder, error);
@@ -149,7 +147,8 @@ qsnap_page_store_put_requested (
 
 /* --- the background -------------------------------------------------------------------------- */
 
-/* The guest goes on from where it last asked: on, around the end of the block, then the others. */
+/* One block after the other, from its beginning to its end. Following the guest, on from the page
+ * that it last asked for, was measured: more requests, and later settled (docs/how-it-works.md). */
 static void
 find_next (QsnapPageStore *store)
 {
@@ -162,10 +161,9 @@ find_next (QsnapPageStore *store)
       if (store->offset < block->length)
         return;
 
+      store->block++;
       store->offset = 0;
       store->ahead = 0;
-      if (qsnap_page_map_get_n_left (block->map) == 0)
-        store->block = (store->block + 1) % store->blocks->len;
     }
 }
 

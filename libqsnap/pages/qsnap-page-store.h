@@ -27,8 +27,7 @@ gboolean qsnap_page_store_can_have (QsnapPageStore *store, guint block, guint64 
 /* Whether the host page at @start is not there yet. */
 gboolean qsnap_page_store_is_left (QsnapPageStore *store, guint block, guint64 start);
 
-/* Appends the host page at @start to @out, unless the guest has it. The background goes on behind
- * it. */
+/* Appends the host page at @start to @out, unless the guest has it. */
 gboolean qsnap_page_store_put_requested (
     QsnapPageStore *store, guint block, guint64 start, GByteArray *out, GError **error);
 
