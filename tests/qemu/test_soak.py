@@ -250,6 +250,8 @@ def dies_alone(soak, *victims):
     if os.path.isdir(doomed.directory):
         crashes.assert_recover_fails(doomed.directory, NOTHING)
         os.rmdir(doomed.directory)
+    # Killed while it tried whether the peer is QEMU, it left a pipe there, until somebody tries again.
+    qsnapcmd.check(soak.qemu.qmp_path)
     victim.assert_undone(doomed)
     return None
 
