@@ -32,7 +32,7 @@ SMALL = '40M'        # less than the guest's memory
 ONE_HEAP = {'PYTHONMALLOC': 'malloc', 'G_SLICE': 'always-malloc', 'MALLOC_ARENA_MAX': '1',
             'GLIBC_TUNABLES': 'glibc.malloc.tcache_count=0'}
 WARM_UP = 10         # captures, after which nothing is to grow
-QEMU_MAY_GROW_KIB = 16 << 10
+QEMU_MAY_GROW_KIB = 8 << 10
 APPLICATION_MAY_GROW_KIB = 2 << 10
 HEAP_MAY_GROW_KIB = 512     # PyGObject itself keeps some 300 bytes of each asynchronous call of any library
 
@@ -250,6 +250,8 @@ def dies_alone(soak, *victims):
     if os.path.isdir(doomed.directory):
         crashes.assert_recover_fails(doomed.directory, NOTHING)
         os.rmdir(doomed.directory)
+    # Killed while it tried whether the peer is QEMU, it left a pipe there, until somebody tries again.
+    qsnapcmd.check(soak.qemu.qmp_path)
     victim.assert_undone(doomed)
     return None
 
