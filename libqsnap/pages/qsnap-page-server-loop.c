@@ -461,6 +461,9 @@ static void
 serve (Server *server)
 {
   qsnap_helper_reports_send_kind (server->reports, "ready");
+  /* Somebody who is gone already says "go" no more. */
+  if (qsnap_helper_reports_is_closed (server->reports))
+    server->state = STATE_FAILED;
   while (!is_over (server))
     wait_and_serve (server);
   close (server->options->socket_fd);
