@@ -553,6 +553,7 @@ test_recover_refused (PagesCase *pages, gconstpointer data)
 {
   begin_recovery (pages);
   send_bitmaps (pages);
+  pages_expect_command (pages, 9, 0);
   pages_send_ack (pages, 2);
   EXPECT_FAILURE (PROTOCOL, "an answer 2");
 }
@@ -581,6 +582,7 @@ test_recover_gone (PagesCase *pages, gconstpointer data)
 {
   begin_recovery (pages);
   send_bitmaps (pages);
+  pages_expect_command (pages, 9, 0);
   pages_close (pages);
   EXPECT_FAILURE (CLOSED, "closed the connection");
 }
