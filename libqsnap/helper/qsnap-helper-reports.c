@@ -31,7 +31,7 @@ send_text (QsnapHelperReports *reports, const char *text)
       if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
         return FALSE;
       if (errno != EINTR)
-        qsnap_helper_reports_close (reports);
+        reports->closed = TRUE;
     }
   return TRUE;
 }
@@ -95,10 +95,21 @@ qsnap_helper_reports_is_waiting (QsnapHelperReports *reports)
   return !g_queue_is_empty (&reports->waiting);
 }
 
-void
-qsnap_helper_reports_close (QsnapHelperReports *reports)
+JsonNode *
+qsnap_helper_reports_receive (QsnapHelperReports *reports)
 {
-  reports->closed = TRUE;
+  char text[QSNAP_HELPER_MAX_PACKET];
+  gssize n = recv (reports->fd, text, sizeof text, MSG_DONTWAIT);
+
+  if (n > 0)
+    return qsnap_json_parse_object (text, (gsize)n, NULL);
+  if (n == 0 || (errno != EAGAIN && errno != EINTR))
+    {
+      reports->closed = TRUE;
+      /* Drops what has been kept. */
+      qsnap_helper_reports_flush (reports);
+    }
+  return NULL;
 }
 
 gboolean

@@ -28,8 +28,11 @@ void qsnap_helper_reports_try (QsnapHelperReports *reports, JsonObject *report);
 void qsnap_helper_reports_flush (QsnapHelperReports *reports);
 gboolean qsnap_helper_reports_is_waiting (QsnapHelperReports *reports);
 
-/* Nobody reads any more. */
-void qsnap_helper_reports_close (QsnapHelperReports *reports);
+/* What the application has said, a JSON object, once the socket is readable; NULL for what is none.
+ * Its end closes the reports. */
+JsonNode *qsnap_helper_reports_receive (QsnapHelperReports *reports);
+
+/* Nobody reads any more: found when something is sent or received. */
 gboolean qsnap_helper_reports_is_closed (QsnapHelperReports *reports);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QsnapHelperReports, qsnap_helper_reports_free)

@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "helper/qsnap-helper-reports.h"
 #include "memory/qsnap-io.h"
@@ -360,9 +359,9 @@ begin (Server *server, JsonObject *command, GError **error)
 }
 
 static void
-obey (Server *server, const char *text, gsize len)
+serve_control (Server *server)
 {
-  g_autoptr (JsonNode) node = qsnap_json_parse_object (text, len, NULL);
+  g_autoptr (JsonNode) node = qsnap_helper_reports_receive (server->reports);
   JsonObject *command = qsnap_json_object (node);
   g_autoptr (GError) error = NULL;
 
@@ -372,28 +371,21 @@ obey (Server *server, const char *text, gsize len)
     fail (server, error);
 }
 
+/* Nobody will say "go", and no guest depends on this process yet. */
 static void
-serve_control (Server *server)
+notice_lost_application (Server *server)
 {
-  char text[QSNAP_HELPER_MAX_PACKET + 1];
-  gssize n = recv (server->options->control_fd, text, sizeof text - 1, MSG_DONTWAIT);
-
-  if (n > 0)
-    {
-      text[n] = '\0';
-      obey (server, text, (gsize)n);
-    }
-  else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-    {
-      qsnap_helper_reports_close (server->reports);
-      qsnap_helper_reports_flush (server->reports);
-      /* Nobody will say "go", and no guest depends on this process yet. */
-      if (server->state == STATE_WAITING)
-        server->state = STATE_FAILED;
-    }
+  if (server->state == STATE_WAITING && qsnap_helper_reports_is_closed (server->reports))
+    server->state = STATE_FAILED;
 }
 
 /* --- all of it -------------------------------------------------------------------------------- */
+
+static gboolean
+is_over (Server *server)
+{
+  return server->state == STATE_SETTLED || server->state == STATE_FAILED;
+}
 
 static gboolean
 has_output (Server *server)
@@ -407,7 +399,7 @@ wait_and_serve (Server *server)
   struct pollfd fds[2] = {
     { .fd = qsnap_helper_reports_is_closed (server->reports) ? -1 : server->options->control_fd,
       .events = POLLIN },
-    { .fd = server->options->socket_fd },
+    { .fd = is_over (server) ? -1 : server->options->socket_fd },
   };
 
   if (qsnap_helper_reports_is_waiting (server->reports))
@@ -425,7 +417,7 @@ wait_and_serve (Server *server)
     serve_control (server);
   if (fds[1].revents & ~POLLOUT)
     serve_input (server);
-  if (fds[1].revents & POLLOUT && has_output (server) && server->state != STATE_FAILED)
+  if (fds[1].revents & POLLOUT && has_output (server) && !is_over (server))
     serve_output (server);
 }
 
@@ -451,34 +443,17 @@ prepare (Server *server, GError **error)
   return TRUE;
 }
 
-static gboolean
-is_over (Server *server)
-{
-  return server->state == STATE_SETTLED || server->state == STATE_FAILED;
-}
-
 static void
 serve (Server *server)
 {
   qsnap_helper_reports_send_kind (server->reports, "ready");
-  /* Somebody who is gone already says "go" no more. */
-  if (qsnap_helper_reports_is_closed (server->reports))
-    server->state = STATE_FAILED;
-  while (!is_over (server))
-    wait_and_serve (server);
-  close (server->options->socket_fd);
-
+  notice_lost_application (server);
   /* An application that is busy still gets its last reports; one that is dead ends the wait. */
-  while (qsnap_helper_reports_is_waiting (server->reports) &&
-         !qsnap_helper_reports_is_closed (server->reports))
+  while (!is_over (server) || (qsnap_helper_reports_is_waiting (server->reports) &&
+                               !qsnap_helper_reports_is_closed (server->reports)))
     {
-      struct pollfd fd = { .fd = server->options->control_fd, .events = POLLIN | POLLOUT };
-
-      (void)!poll (&fd, 1, -1);
-      if (fd.revents & POLLOUT)
-        qsnap_helper_reports_flush (server->reports);
-      if (fd.revents & ~POLLOUT)
-        serve_control (server);
+      wait_and_serve (server);
+      notice_lost_application (server);
     }
 }
 

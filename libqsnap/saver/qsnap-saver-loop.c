@@ -11,13 +11,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
+#include "helper/qsnap-helper-reports.h"
 #include "memory/qsnap-image-writer.h"
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
-#include "helper/qsnap-helper-reports.h"
 
 #define BUFFER_BYTES (1u << 20)
 #define PIPE_BYTES (1 << 20)
@@ -140,11 +139,10 @@ discard (Saver *saver)
 }
 
 static void
-obey (Saver *saver, const char *text, gsize len)
+serve_control (Saver *saver)
 {
-  g_autoptr (JsonNode) node = qsnap_json_parse_object (text, len, NULL);
-  const char *command =
-      node != NULL ? qsnap_json_get_string (json_node_get_object (node), "command") : NULL;
+  g_autoptr (JsonNode) node = qsnap_helper_reports_receive (saver->reports);
+  const char *command = qsnap_json_get_string (qsnap_json_object (node), "command");
 
   if (g_strcmp0 (command, "go") == 0)
     go (saver);
@@ -155,26 +153,10 @@ obey (Saver *saver, const char *text, gsize len)
 /* With the application gone nobody says "go", but the guest may already be waiting for a reader: so
  * its end is a "go". */
 static void
-lose_application (Saver *saver)
+notice_lost_application (Saver *saver)
 {
-  qsnap_helper_reports_close (saver->reports);
-  qsnap_helper_reports_flush (saver->reports);
-  go (saver);
-}
-
-static void
-serve_control (Saver *saver)
-{
-  char text[QSNAP_HELPER_MAX_PACKET + 1];
-  gssize n = recv (saver->options->control_fd, text, sizeof text - 1, MSG_DONTWAIT);
-
-  if (n > 0)
-    {
-      text[n] = '\0';
-      obey (saver, text, (gsize)n);
-    }
-  else if (n == 0 || (errno != EAGAIN && errno != EINTR))
-    lose_application (saver);
+  if (qsnap_helper_reports_is_closed (saver->reports))
+    go (saver);
 }
 
 static void
@@ -246,15 +228,6 @@ serve_stream (Saver *saver)
         fail (saver, error);
       end (saver);
     }
-}
-
-/* A report that cannot be sent tells of the application's end, too: of one that was killed while we
- * started, nothing else does. */
-static void
-notice_lost_application (Saver *saver)
-{
-  if (qsnap_helper_reports_is_closed (saver->reports))
-    go (saver);
 }
 
 static void
