@@ -4,11 +4,15 @@
 
 #include "qsnap-process.h"
 
+#include <fcntl.h>
 #include <gio/gunixcredentialsmessage.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "qsnap-json.h"
 
 static char *
 proc_path (QsnapProcess *process, const char *name)
@@ -168,6 +172,51 @@ qsnap_process_start_time (GPid pid)
     return 0;
 
   return g_ascii_strtoll (fields[STAT_FIELDS_FROM_STATE_TO_START], NULL, 10);
+}
+
+gboolean
+qsnap_process_is_alive (JsonObject *record, const char *pid_name, const char *start_name)
+{
+  GPid pid = (GPid)qsnap_json_get_int (record, pid_name, 0);
+  gint64 start = qsnap_json_get_int (record, start_name, 0);
+
+  return start != 0 && qsnap_process_start_time (pid) == start;
+}
+
+static gboolean
+has_access (GPid pid, const char *fd, int access)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/fdinfo/%s", (int)pid, fd);
+  g_autofree char *text = NULL;
+  const char *flags;
+
+  if (!g_file_get_contents (path, &text, NULL, NULL))
+    return FALSE;
+
+  flags = strstr (text, "flags:");
+
+  return flags != NULL &&
+         (g_ascii_strtoull (flags + strlen ("flags:"), NULL, 8) & O_ACCMODE) == (guint64)access;
+}
+
+int
+qsnap_process_find_descriptor (GPid pid, const char *kind, guint64 inode, int access)
+{
+  g_autofree char *folder = g_strdup_printf ("/proc/%d/fd", (int)pid);
+  g_autofree char *wanted = g_strdup_printf ("%s:[%" G_GUINT64_FORMAT "]", kind, inode);
+  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
+  const char *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
+    {
+      g_autofree char *path = g_build_filename (folder, name, NULL);
+      g_autofree char *target = g_file_read_link (path, NULL);
+
+      if (g_strcmp0 (target, wanted) == 0 && has_access (pid, name, access))
+        return atoi (name);
+    }
+
+  return -1;
 }
 
 gboolean

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gio/gio.h>
+#include <json-glib/json-glib.h>
 #include <sys/stat.h>
 
 G_BEGIN_DECLS
@@ -50,6 +51,13 @@ QsnapOpenState qsnap_process_has_open (QsnapProcess *process, const struct stat 
 /* When it started, in the kernel's ticks since boot: with the id it names a process for good. 0:
  * there is no such process, or @pid is 0. */
 gint64 qsnap_process_start_time (GPid pid);
+
+/* Whether the process that @record has noted, by its id and when it started, is there. */
+gboolean qsnap_process_is_alive (JsonObject *record, const char *pid_name, const char *start_name);
+
+/* The number of a descriptor of @pid: @kind ("pipe", "socket") and @inode, open with @access (one
+ * of the O_ACCMODE). -1: there is none, or the process cannot be looked at. */
+int qsnap_process_find_descriptor (GPid pid, const char *kind, guint64 inode, int access);
 
 /* Whether the process has ended; FALSE where that is unknown. */
 gboolean qsnap_process_has_ended (QsnapProcess *process);

@@ -20,15 +20,6 @@
 #define RETRY_US (5 * G_USEC_PER_SEC)
 #define TIMEOUT_MS (60 * 1000)
 
-static gboolean
-is_alive (JsonObject *journal, const char *pid_name, const char *start_name)
-{
-  GPid pid = (GPid)qsnap_json_get_int (journal, pid_name, 0);
-  gint64 start = qsnap_json_get_int (journal, start_name, 0);
-
-  return start != 0 && qsnap_process_start_time (pid) == start;
-}
-
 /* --- QEMU ---------------------------------------------------------------------------------- */
 
 /* The session may be connected to another QEMU, that was started in the meantime. */
@@ -77,7 +68,7 @@ static QsnapQmpClient *
 reach_qemu (QsnapCapture *capture, GIOStream **stream, GError **error)
 {
   JsonObject *journal = capture->journal.json;
-  gboolean alive = is_alive (journal, "qemu-pid", "qemu-start");
+  gboolean alive = qsnap_process_is_alive (journal, "qemu-pid", "qemu-start");
   g_autoptr (GError) failure = NULL;
   QsnapQmpClient *client;
 
@@ -168,7 +159,7 @@ may_be_idle (JsonObject *journal)
 static gboolean
 check_client_is_dead (QsnapCapture *capture, GError **error)
 {
-  if (!is_alive (capture->journal.json, "client-pid", "client-start"))
+  if (!qsnap_process_is_alive (capture->journal.json, "client-pid", "client-start"))
     return TRUE;
 
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <gio/gunixfdmessage.h>
 #include <gio/gunixsocketaddress.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -163,31 +162,9 @@ qsnap_rescue_get_inode (GSocket *rescue)
   return fstat (g_socket_get_fd (rescue), &found) == 0 ? found.st_ino : 0;
 }
 
-/* The number of the descriptor in @pid; -1 if there is none. */
-static int
-find_descriptor (GPid pid, guint64 inode)
-{
-  g_autofree char *folder = g_strdup_printf ("/proc/%d/fd", (int)pid);
-  g_autofree char *wanted = g_strdup_printf ("socket:[%" G_GUINT64_FORMAT "]", inode);
-  g_autoptr (GDir) dir = g_dir_open (folder, 0, NULL);
-  const char *name;
-
-  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL)
-    {
-      g_autofree char *path = g_build_filename (folder, name, NULL);
-      g_autofree char *target = g_file_read_link (path, NULL);
-
-      if (g_strcmp0 (target, wanted) == 0)
-        return atoi (name);
-    }
-
-  return -1;
-}
-
 GSocket *
-qsnap_rescue_find (GPid pid, guint64 inode, GError **error)
+qsnap_rescue_take_back (GPid pid, int number, GError **error)
 {
-  int number = find_descriptor (pid, inode);
   int pidfd = (int)syscall (SYS_pidfd_open, pid, 0);
   int fd = number >= 0 && pidfd >= 0 ? (int)syscall (SYS_pidfd_getfd, pidfd, number, 0) : -1;
   int saved_errno = number >= 0 ? errno : ENOENT;
@@ -198,8 +175,7 @@ qsnap_rescue_find (GPid pid, guint64 inode, GError **error)
   if (fd < 0)
     {
       qsnap_io_fail (error, saved_errno,
-                     "QEMU (process %d) does not give back the connection that "
-                     "it was left with",
+                     "QEMU (process %d) does not give back the connection that it was left with",
                      (int)pid);
       return NULL;
     }

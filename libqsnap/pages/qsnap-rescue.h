@@ -18,11 +18,11 @@ G_BEGIN_DECLS
 /* Connects to the monitor at @path, negotiates, and leaves a copy with QEMU. */
 GSocket *qsnap_rescue_open (const char *path, GError **error);
 
-/* Tells it from other sockets, for qsnap_rescue_find(). */
+/* Tells it from other sockets. */
 guint64 qsnap_rescue_get_inode (GSocket *rescue);
 
-/* The one that QEMU, process @pid, has a copy of. */
-GSocket *qsnap_rescue_find (GPid pid, guint64 inode, GError **error);
+/* Out of QEMU's copy, descriptor @number of process @pid; -1 is an error. */
+GSocket *qsnap_rescue_take_back (GPid pid, int number, GError **error);
 
 /* QEMU, which may take a moment to see that its connection is lost, listens at @path for another
  * one. */

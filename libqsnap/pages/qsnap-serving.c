@@ -242,26 +242,17 @@ qsnap_serving_new (const char *snapshot,
 }
 
 static gboolean
-is_alive (JsonObject *record, const char *pid_name, const char *start_name)
-{
-  gint64 start = qsnap_json_get_int (record, start_name, 0);
-
-  return start != 0 &&
-         qsnap_process_start_time ((GPid)qsnap_json_get_int (record, pid_name, 0)) == start;
-}
-
-static gboolean
 check_state (QsnapServing *serving, GError **error)
 {
   if (flock (serving->revert_fd, LOCK_EX | LOCK_NB) != 0 ||
-      is_alive (serving->record, "server-pid", "server-start"))
+      qsnap_process_is_alive (serving->record, "server-pid", "server-start"))
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
                    "the guest is being given its memory: process %" G_GINT64_FORMAT,
                    qsnap_json_get_int (serving->record, "server-pid", 0));
       return FALSE;
     }
-  if (is_alive (serving->record, "qemu-pid", "qemu-start"))
+  if (qsnap_process_is_alive (serving->record, "qemu-pid", "qemu-start"))
     return TRUE;
 
   qsnap_revert_record_remove (serving->revert_fd);
@@ -321,6 +312,16 @@ check_owner (QsnapServing *serving, GError **error)
   return FALSE;
 }
 
+static GSocket *
+take_back_rescue (QsnapServing *serving, GError **error)
+{
+  GPid pid = (GPid)qsnap_json_get_int (serving->record, "qemu-pid", 0);
+  guint64 inode = (guint64)qsnap_json_get_int (serving->record, "rescue-socket", 0);
+
+  return qsnap_rescue_take_back (pid, qsnap_process_find_descriptor (pid, "socket", inode, O_RDWR),
+                                 error);
+}
+
 QsnapServing *
 qsnap_serving_load (const char *path, GError **error)
 {
@@ -338,9 +339,7 @@ qsnap_serving_load (const char *path, GError **error)
   if (serving->record == NULL || !check_state (serving, error) || !open_snapshot (serving, error))
     return NULL;
 
-  serving->rescue =
-      qsnap_rescue_find ((GPid)qsnap_json_get_int (serving->record, "qemu-pid", 0),
-                         (guint64)qsnap_json_get_int (serving->record, "rescue-socket", 0), error);
+  serving->rescue = take_back_rescue (serving, error);
 
   return serving->rescue != NULL ? g_steal_pointer (&serving) : NULL;
 }
