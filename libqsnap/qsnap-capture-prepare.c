@@ -276,10 +276,10 @@ undo_saver (gpointer data, GError **error)
       return FALSE;
     }
 
-  if (!qsnap_watch_wait_saver (capture->watch, saver_has_ended, SAVER_PATIENCE_MS))
+  if (!qsnap_watch_wait_helper (capture->watch, saver_has_ended, SAVER_PATIENCE_MS))
     {
       kill (qsnap_saver_get_pid (capture->saver), SIGKILL);
-      (void)qsnap_watch_wait_saver (capture->watch, saver_has_ended, SAVER_PATIENCE_MS);
+      (void)qsnap_watch_wait_helper (capture->watch, saver_has_ended, SAVER_PATIENCE_MS);
     }
 
   return TRUE;

@@ -268,7 +268,7 @@ qsnap_watch_wait (QsnapWatch *watch,
 }
 
 gboolean
-qsnap_watch_wait_saver (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms)
+qsnap_watch_wait_helper (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms)
 {
   gint64 deadline = g_get_monotonic_time () + (gint64)timeout_ms * 1000;
   g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);

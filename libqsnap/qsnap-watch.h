@@ -88,8 +88,8 @@ gboolean qsnap_watch_wait (QsnapWatch *watch,
                            GCancellable *cancellable,
                            GError **error);
 
-/* The same for what the saver reports, whatever became of the connection. */
-gboolean qsnap_watch_wait_saver (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms);
+/* The same for what a helper process reports, whatever became of the connection. */
+gboolean qsnap_watch_wait_helper (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms);
 
 /* There is another page server. */
 void qsnap_watch_forget_pages (QsnapWatch *watch);

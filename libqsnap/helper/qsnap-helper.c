@@ -57,13 +57,26 @@ qsnap_helper_get_pid (QsnapHelper *helper)
   return helper->pid;
 }
 
-const char *
-qsnap_helper_get_what (QsnapHelper *helper)
+/* --- reports ------------------------------------------------------------------------------- */
+
+int
+qsnap_helper_find_kind (JsonObject *report, const char *const *names)
 {
-  return helper->what;
+  const char *kind = qsnap_json_get_string (report, "report");
+
+  for (int i = 0; names[i] != NULL; i++)
+    if (g_strcmp0 (kind, names[i]) == 0)
+      return i;
+
+  return -1;
 }
 
-/* --- reports ------------------------------------------------------------------------------- */
+GError *
+qsnap_helper_new_death (QsnapHelper *helper)
+{
+  return g_error_new (QSNAP_ERROR, QSNAP_ERROR_FAILED, "%s (%d) ended before its time",
+                      helper->what, (int)helper->pid);
+}
 
 GError *
 qsnap_helper_parse_error (JsonObject *report)

@@ -43,8 +43,11 @@ void qsnap_helper_attach (QsnapHelper *helper,
 gboolean qsnap_helper_send (QsnapHelper *helper, JsonObject *command, GError **error);
 
 GPid qsnap_helper_get_pid (QsnapHelper *helper);
-const char *qsnap_helper_get_what (QsnapHelper *helper);
 
+/* Which of @names (the last is NULL) the report is; -1: none. */
+int qsnap_helper_find_kind (JsonObject *report, const char *const *names);
+/* The error of a process that has ended before it reported one of its ends. */
+GError *qsnap_helper_new_death (QsnapHelper *helper);
 /* The error of a report "failed". */
 GError *qsnap_helper_parse_error (JsonObject *report);
 

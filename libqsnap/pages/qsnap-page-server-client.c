@@ -16,20 +16,8 @@ struct _QsnapPageServer
   QsnapPagesReport report;
 };
 
-static gboolean
-find_kind (const char *name, QsnapPagesKind *kind)
-{
-  static const char *const names[] = { "progress", "resumed", "settled", "failed" };
-
-  for (guint i = 0; i < G_N_ELEMENTS (names); i++)
-    if (g_strcmp0 (name, names[i]) == 0)
-      {
-        *kind = (QsnapPagesKind)i;
-        return TRUE;
-      }
-
-  return FALSE;
-}
+/* In the order of the enumeration. */
+static const char *const kinds[] = { "progress", "resumed", "settled", "failed", NULL };
 
 /* @error is the caller's. The function may free the server. */
 static void
@@ -44,9 +32,7 @@ deliver (QsnapPageServer *server, const GError *error)
 static gboolean
 deliver_death (QsnapPageServer *server)
 {
-  g_autoptr (GError) error = g_error_new (
-      QSNAP_ERROR, QSNAP_ERROR_FAILED, "%s (%d) ended before its time",
-      qsnap_helper_get_what (server->helper), (int)qsnap_helper_get_pid (server->helper));
+  g_autoptr (GError) error = qsnap_helper_new_death (server->helper);
 
   server->report.kind = QSNAP_PAGES_DIED;
   deliver (server, error);
@@ -61,11 +47,14 @@ on_report (JsonObject *object, gpointer user_data)
   QsnapPagesReport *report = &server->report;
   g_autoptr (GError) failure = NULL;
   gboolean over;
+  int kind;
 
   if (object == NULL)
     return deliver_death (server);
-  if (!find_kind (qsnap_json_get_string (object, "report"), &report->kind))
+  kind = qsnap_helper_find_kind (object, kinds);
+  if (kind < 0)
     return TRUE;
+  report->kind = (QsnapPagesKind)kind;
 
   over = report->kind == QSNAP_PAGES_SETTLED || report->kind == QSNAP_PAGES_FAILED;
   if (report->kind == QSNAP_PAGES_PROGRESS || report->kind == QSNAP_PAGES_SETTLED)

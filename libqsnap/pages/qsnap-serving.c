@@ -144,7 +144,7 @@ pages_have_come_back (QsnapWatch *watch, gconstpointer data)
 static gboolean
 wait_for_resume (QsnapWatch *watch, GError **error)
 {
-  gboolean over = qsnap_watch_wait_saver (watch, pages_have_come_back, RESUME_TIMEOUT_MS);
+  gboolean over = qsnap_watch_wait_helper (watch, pages_have_come_back, RESUME_TIMEOUT_MS);
   g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   if (over && watch->pages_error == NULL)

@@ -16,20 +16,9 @@ struct _QsnapSaver
   QsnapSaverReport report;
 };
 
-static gboolean
-find_kind (const char *name, QsnapSaverKind *kind)
-{
-  static const char *const names[] = { "ready", "first-page", "progress",
-                                       "saved", "failed",     "drained" };
-
-  for (guint i = 0; i < G_N_ELEMENTS (names); i++)
-    if (g_strcmp0 (name, names[i]) == 0)
-      {
-        *kind = (QsnapSaverKind)i;
-        return TRUE;
-      }
-  return FALSE;
-}
+/* In the order of the enumeration. */
+static const char *const kinds[] = { "ready",  "first-page", "progress", "saved",
+                                     "failed", "drained",    NULL };
 
 /* @error is the caller's. The function may free the saver. */
 static void
@@ -45,9 +34,7 @@ deliver (QsnapSaver *saver, const GError *error)
 static gboolean
 deliver_death (QsnapSaver *saver)
 {
-  g_autoptr (GError) error = g_error_new (
-      QSNAP_ERROR, QSNAP_ERROR_FAILED, "%s (%d) ended before its time",
-      qsnap_helper_get_what (saver->helper), (int)qsnap_helper_get_pid (saver->helper));
+  g_autoptr (GError) error = qsnap_helper_new_death (saver->helper);
 
   saver->report.kind = QSNAP_SAVER_DIED;
   deliver (saver, error);
@@ -62,11 +49,14 @@ on_report (JsonObject *object, gpointer user_data)
   QsnapSaverReport *report = &saver->report;
   g_autoptr (GError) failure = NULL;
   gboolean over;
+  int kind;
 
   if (object == NULL)
     return deliver_death (saver);
-  if (!find_kind (qsnap_json_get_string (object, "report"), &report->kind))
+  kind = qsnap_helper_find_kind (object, kinds);
+  if (kind < 0)
     return TRUE;
+  report->kind = (QsnapSaverKind)kind;
 
   over = report->kind == QSNAP_SAVER_SAVED || report->kind == QSNAP_SAVER_DRAINED;
   if (report->kind == QSNAP_SAVER_PROGRESS)
