@@ -227,14 +227,16 @@ qsnap_io_sync_path (const char *path, int flags, GError **error)
 }
 
 static gboolean
-write_and_sync (int dir_fd, const char *name, const void *data, gsize len, GError **error)
+write_draft (
+    int dir_fd, const char *name, const void *data, gsize len, gboolean synced, GError **error)
 {
   int fd = qsnap_io_create (dir_fd, name, error);
   gboolean ok;
 
   if (fd < 0)
     return FALSE;
-  ok = qsnap_io_pwrite (fd, data, len, 0, name, error) && qsnap_io_fsync (fd, name, error);
+  ok = qsnap_io_pwrite (fd, data, len, 0, name, error) &&
+       (!synced || qsnap_io_fsync (fd, name, error));
   /* Some file systems report a full disk or a lost server only here. */
   if (close (fd) != 0 && ok && errno != EINTR)
     ok = qsnap_io_fail (error, errno, "Could not close “%s”", name);
@@ -255,15 +257,15 @@ qsnap_io_forget_draft (int dir_fd, const char *name)
   (void)unlinkat (dir_fd, draft, 0);
 }
 
-gboolean
-qsnap_io_replace (int dir_fd, const char *name, const void *data, gsize len, GError **error)
+static gboolean
+replace (int dir_fd, const char *name, const void *data, gsize len, gboolean synced, GError **error)
 {
   g_autofree char *temporary = draft_of (name);
 
   /* Left by a writer that died; nobody else writes here. */
   if (unlinkat (dir_fd, temporary, 0) != 0 && errno != ENOENT)
     return qsnap_io_fail (error, errno, "Could not remove “%s”", temporary);
-  if (!write_and_sync (dir_fd, temporary, data, len, error))
+  if (!write_draft (dir_fd, temporary, data, len, synced, error))
     {
       unlinkat (dir_fd, temporary, 0);
       return FALSE;
@@ -274,5 +276,18 @@ qsnap_io_replace (int dir_fd, const char *name, const void *data, gsize len, GEr
       unlinkat (dir_fd, temporary, 0);
       return FALSE;
     }
-  return qsnap_io_fsync (dir_fd, "the snapshot's folder", error);
+  return !synced || qsnap_io_fsync (dir_fd, "the snapshot's folder", error);
+}
+
+gboolean
+qsnap_io_replace (int dir_fd, const char *name, const void *data, gsize len, GError **error)
+{
+  return replace (dir_fd, name, data, len, TRUE, error);
+}
+
+gboolean
+qsnap_io_replace_unsynced (
+    int dir_fd, const char *name, const void *data, gsize len, GError **error)
+{
+  return replace (dir_fd, name, data, len, FALSE, error);
 }

@@ -49,6 +49,10 @@ gboolean qsnap_io_sync_path (const char *path, int flags, GError **error);
 gboolean
 qsnap_io_replace (int dir_fd, const char *name, const void *data, gsize len, GError **error);
 
+/* The same for what is of no use after the host has lost power: nothing is synced. */
+gboolean qsnap_io_replace_unsynced (
+    int dir_fd, const char *name, const void *data, gsize len, GError **error);
+
 /* Removes what a writer that died left of its new @name. */
 void qsnap_io_forget_draft (int dir_fd, const char *name);
 

@@ -25,7 +25,8 @@ qsnap_revert_record_write (int dir_fd, JsonObject *record, GError **error)
   json_object_set_int_member (record, "schema", SCHEMA);
   text = qsnap_json_to_text (node, TRUE);
 
-  return qsnap_io_replace (dir_fd, QSNAP_REVERT_RECORD, text, strlen (text), error);
+  /* The guest waits for this, and is gone if the host is. */
+  return qsnap_io_replace_unsynced (dir_fd, QSNAP_REVERT_RECORD, text, strlen (text), error);
 }
 
 JsonObject *
