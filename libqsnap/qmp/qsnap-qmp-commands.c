@@ -233,6 +233,18 @@ qsnap_qmp_capabilities_arguments (GHashTable *states)
 }
 
 gboolean
+qsnap_qmp_switch_capabilities (QsnapQmp *qmp, const char *const *names, gboolean on, GError **error)
+{
+  g_autoptr (GHashTable) states = g_hash_table_new (g_str_hash, g_str_equal);
+
+  for (guint i = 0; names[i] != NULL; i++)
+    g_hash_table_insert (states, (gpointer)names[i], GINT_TO_POINTER (on));
+
+  return qsnap_qmp_do (qmp, "migrate-set-capabilities", qsnap_qmp_capabilities_arguments (states),
+                       error);
+}
+
+gboolean
 qsnap_qmp_set_shutdown_action (QsnapQmp *qmp, const char *action, GError **error)
 {
   return qsnap_qmp_do (qmp, "set-action", qsnap_json_node_new ("shutdown", 's', action, NULL),

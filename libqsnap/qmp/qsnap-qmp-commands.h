@@ -59,6 +59,11 @@ qsnap_qmp_job_command (QsnapQmp *qmp, const char *command, const char *job, GErr
 
 /* Capability name → state of the migration capabilities. */
 GHashTable *qsnap_qmp_query_capabilities (QsnapQmp *qmp, GError **error);
+/* Switches all of @names, the last of which is NULL. */
+gboolean qsnap_qmp_switch_capabilities (QsnapQmp *qmp,
+                                        const char *const *names,
+                                        gboolean on,
+                                        GError **error);
 /* The arguments of migrate-set-capabilities for @states. */
 JsonNode *qsnap_qmp_capabilities_arguments (GHashTable *states);
 

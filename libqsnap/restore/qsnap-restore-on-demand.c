@@ -129,13 +129,9 @@ query_host_pages (QsnapQmp *qmp, GError **error)
 gboolean
 qsnap_restore_switch_postcopy (QsnapQmp *qmp, gboolean on, GError **error)
 {
-  g_autoptr (GHashTable) states = g_hash_table_new (g_str_hash, g_str_equal);
+  static const char *const names[] = { "events", "postcopy-ram", NULL };
 
-  g_hash_table_insert (states, (gpointer) "events", GINT_TO_POINTER (on));
-  g_hash_table_insert (states, (gpointer) "postcopy-ram", GINT_TO_POINTER (on));
-
-  return qsnap_qmp_do (qmp, "migrate-set-capabilities", qsnap_qmp_capabilities_arguments (states),
-                       error);
+  return qsnap_qmp_switch_capabilities (qmp, names, on, error);
 }
 
 static gboolean

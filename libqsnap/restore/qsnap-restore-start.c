@@ -151,16 +151,7 @@ qsnap_restore_start (QsnapRestore *restore, GError **error)
 
 /* --- memory -------------------------------------------------------------------------------- */
 
-static gboolean
-switch_events (QsnapQmp *qmp, gboolean on, GError **error)
-{
-  g_autoptr (GHashTable) states = g_hash_table_new (g_str_hash, g_str_equal);
-
-  g_hash_table_insert (states, (gpointer) "events", GINT_TO_POINTER (on));
-
-  return qsnap_qmp_do (qmp, "migrate-set-capabilities", qsnap_qmp_capabilities_arguments (states),
-                       error);
-}
+static const char *const for_loading[] = { "events", NULL };
 
 /* One flag for each block of the image. */
 static gboolean *
@@ -237,7 +228,8 @@ give_memory (QsnapRestore *restore, QsnapQmp *qmp, GError **error)
 {
   int stream[2];
 
-  if (!switch_events (qmp, TRUE, error) || !g_unix_open_pipe (stream, FD_CLOEXEC, error))
+  if (!qsnap_qmp_switch_capabilities (qmp, for_loading, TRUE, error) ||
+      !g_unix_open_pipe (stream, FD_CLOEXEC, error))
     return FALSE;
 
   /* Refused to users who have many pipes; it works without, too. */
@@ -316,7 +308,7 @@ qsnap_restore_load (QsnapRestore *restore, GError **error)
 
   qsnap_session_set_watch (restore->session, NULL);
   qmp.cancellable = NULL;
-  (void)switch_events (&qmp, FALSE, NULL);
+  (void)qsnap_qmp_switch_capabilities (&qmp, for_loading, FALSE, NULL);
 
   return TRUE;
 }
