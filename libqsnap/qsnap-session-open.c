@@ -2,6 +2,7 @@
 
 #include "config.h"
 
+#include "qsnap-async.h"
 #include "qsnap-session-private.h"
 
 #include "qsnap-address.h"
@@ -180,17 +181,6 @@ qsnap_session_open (QsnapSession *self, GCancellable *cancellable, GError **erro
   return TRUE;
 }
 
-static void
-open_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
-{
-  g_autoptr (GError) error = NULL;
-
-  if (qsnap_session_open (source, cancellable, &error))
-    g_task_return_boolean (task, TRUE);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
-}
-
 /**
  * qsnap_session_open_async:
  * @self: a session
@@ -208,13 +198,10 @@ qsnap_session_open_async (QsnapSession *self,
                           GAsyncReadyCallback callback,
                           gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (QSNAP_IS_SESSION (self));
 
-  task = g_task_new (self, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_session_open_async);
-  g_task_run_in_thread (task, open_thread);
+  qsnap_async_run (self, qsnap_session_open_async, (QsnapAsyncFunc)qsnap_session_open, cancellable,
+                   callback, user_data);
 }
 
 /**

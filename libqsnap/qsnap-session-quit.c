@@ -2,6 +2,7 @@
 
 #include "config.h"
 
+#include "qsnap-async.h"
 #include "qsnap-session-private.h"
 
 /* Ending a guest, and what is known of one that was brought back. */
@@ -171,17 +172,6 @@ qsnap_session_quit (QsnapSession *self, GCancellable *cancellable, GError **erro
   return ended;
 }
 
-static void
-quit_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
-{
-  g_autoptr (GError) error = NULL;
-
-  if (qsnap_session_quit (source, cancellable, &error))
-    g_task_return_boolean (task, TRUE);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
-}
-
 /**
  * qsnap_session_quit_async:
  * @self: a session
@@ -199,13 +189,10 @@ qsnap_session_quit_async (QsnapSession *self,
                           GAsyncReadyCallback callback,
                           gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (QSNAP_IS_SESSION (self));
 
-  task = g_task_new (self, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_session_quit_async);
-  g_task_run_in_thread (task, quit_thread);
+  qsnap_async_run (self, qsnap_session_quit_async, (QsnapAsyncFunc)qsnap_session_quit, cancellable,
+                   callback, user_data);
 }
 
 /**

@@ -5,6 +5,7 @@
 #include "qsnap-session-settle.h"
 
 #include "qmp/qsnap-qmp-commands.h"
+#include "qsnap-async.h"
 #include "qsnap-session-private.h"
 #include "restore/qsnap-restore.h"
 
@@ -275,17 +276,6 @@ qsnap_session_wait_settled (QsnapSession *self, GCancellable *cancellable, GErro
   return FALSE;
 }
 
-static void
-wait_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
-{
-  g_autoptr (GError) error = NULL;
-
-  if (qsnap_session_wait_settled (source, cancellable, &error))
-    g_task_return_boolean (task, TRUE);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
-}
-
 /**
  * qsnap_session_wait_settled_async:
  * @self: a session
@@ -303,13 +293,10 @@ qsnap_session_wait_settled_async (QsnapSession *self,
                                   GAsyncReadyCallback callback,
                                   gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (QSNAP_IS_SESSION (self));
 
-  task = g_task_new (self, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_session_wait_settled_async);
-  g_task_run_in_thread (task, wait_thread);
+  qsnap_async_run (self, qsnap_session_wait_settled_async,
+                   (QsnapAsyncFunc)qsnap_session_wait_settled, cancellable, callback, user_data);
 }
 
 /**

@@ -2,6 +2,7 @@
 
 #include "config.h"
 
+#include "qsnap-async.h"
 #include "qsnap/qsnap.h"
 
 /* The asynchronous twins of what QsnapSnapshot does: each runs its synchronous one in a thread,
@@ -125,17 +126,6 @@ qsnap_snapshot_list_finish (GAsyncResult *result, GError **error)
   return g_task_propagate_pointer (G_TASK (result), error);
 }
 
-static void
-verify_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
-{
-  g_autoptr (GError) error = NULL;
-
-  if (qsnap_snapshot_verify (source, cancellable, &error))
-    g_task_return_boolean (task, TRUE);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
-}
-
 /**
  * qsnap_snapshot_verify_async:
  * @self: a snapshot
@@ -153,13 +143,10 @@ qsnap_snapshot_verify_async (QsnapSnapshot *self,
                              GAsyncReadyCallback callback,
                              gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (QSNAP_IS_SNAPSHOT (self));
 
-  task = g_task_new (self, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_snapshot_verify_async);
-  g_task_run_in_thread (task, verify_thread);
+  qsnap_async_run (self, qsnap_snapshot_verify_async, (QsnapAsyncFunc)qsnap_snapshot_verify,
+                   cancellable, callback, user_data);
 }
 
 /**

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include <gio/gio.h>
+
+G_BEGIN_DECLS
+
+/* The asynchronous twin of a method that only says whether it has worked. */
+typedef gboolean (*QsnapAsyncFunc) (gpointer source, GCancellable *cancellable, GError **error);
+
+/* Calls @func in a thread. @tag is the public function, for g_async_result_is_tagged(); the result
+ * is a #GTask's boolean. */
+void qsnap_async_run (gpointer source,
+                      gpointer tag,
+                      QsnapAsyncFunc func,
+                      GCancellable *cancellable,
+                      GAsyncReadyCallback callback,
+                      gpointer user_data);
+
+G_END_DECLS
