@@ -304,8 +304,9 @@ give_dir (GSubprocessLauncher *launcher, const char *path, int child_fd)
   g_subprocess_launcher_take_fd (launcher, fd, child_fd);
 }
 
+/* Without @control, nobody is at the other end of its control socket. */
 static void
-spawn (PagesCase *pages, gboolean recover)
+spawn (PagesCase *pages, gboolean recover, gboolean control)
 {
   g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_NONE);
   g_autoptr (GError) error = NULL;
@@ -319,6 +320,8 @@ spawn (PagesCase *pages, gboolean recover)
                          NULL };
 
   pages->control = give_socket (launcher, SOCK_SEQPACKET, 3);
+  if (!control)
+    close (g_steal_fd (&pages->control));
   pages->socket = give_socket (launcher, SOCK_STREAM, 4);
   give_dir (launcher, pages->path, 5);
   give_dir (launcher, pages->revert_path, 6);
@@ -330,16 +333,22 @@ spawn (PagesCase *pages, gboolean recover)
 void
 pages_case_start (PagesCase *pages, gboolean recover)
 {
-  spawn (pages, recover);
+  spawn (pages, recover, TRUE);
   pages_case_expect_report (pages, "ready");
 }
 
 JsonObject *
 pages_case_start_badly (PagesCase *pages)
 {
-  spawn (pages, FALSE);
+  spawn (pages, FALSE, TRUE);
 
   return pages_case_next_report (pages);
+}
+
+void
+pages_case_start_alone (PagesCase *pages)
+{
+  spawn (pages, FALSE, FALSE);
 }
 
 static JsonObject *

@@ -86,6 +86,8 @@ void pages_case_tear_down (PagesCase *pages, gconstpointer data);
 void pages_case_start (PagesCase *pages, gboolean recover);
 /* The same; it says something else. */
 JsonObject *pages_case_start_badly (PagesCase *pages);
+/* Whoever has started it is dead before it can say that it is ready. */
+void pages_case_start_alone (PagesCase *pages);
 /* @host_pages in JSON; NULL for those that are set. */
 void pages_case_go (PagesCase *pages, const char *host_pages);
 

@@ -136,6 +136,15 @@ test_status (PagesCase *pages, gconstpointer data)
   EXPECT_FAILURE (FAILED, "(4294967291)");
 }
 
+/* It does not wait for a "go", though QEMU's end of the socket is open. */
+static void
+test_alone_from_the_start (PagesCase *pages, gconstpointer data)
+{
+  pages_case_start_alone (pages);
+  g_assert_cmpint (pages_case_wait_exit (pages), ==, 1);
+  g_assert_true (pages_case_has_record (pages));
+}
+
 static void
 test_gone_before_go (PagesCase *pages, gconstpointer data)
 {
@@ -667,6 +676,7 @@ main (int argc, char **argv)
   PAGES_ADD ("end/early", test_ended_early);
   PAGES_ADD ("end/unread", test_ended_unread);
   PAGES_ADD ("end/status", test_status);
+  PAGES_ADD ("gone/application-from-the-start", test_alone_from_the_start);
   PAGES_ADD ("gone/before-go", test_gone_before_go);
   PAGES_ADD ("gone/at-once", test_gone_at_once);
   PAGES_ADD ("gone/in-between", test_gone_in_between);
