@@ -130,7 +130,7 @@ def main():
     hardware = harness.Hardware(version, disks)
 
     start = time.monotonic()
-    qemu = harness.Qemu(hardware).wait_ready()
+    qemu = harness.boot(hardware)
     print(f'QEMU {version}: ready after {time.monotonic() - start:.1f} s')
     qemu.work_hard()
     for number in range(int(sys.argv[2]) if len(sys.argv) > 2 else 3):

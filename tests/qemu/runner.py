@@ -18,12 +18,9 @@ import traceback
 import harness
 import processes
 import qsnapcmd
-from running import BOOT_TIMEOUT
 
 PASSED, FAILED, SKIPPED = 'ok', 'FAIL', 'SKIP'
 SKIP_STATUS = 77
-BOOT_STALLS = 'rcu_preempt detected stalls'
-SOON = 40   # seconds; the kernel says that it stalls after 21
 TELL_SIGNAL = signal.SIGUSR1  # asks a test where it is
 
 _tests = []
@@ -70,17 +67,7 @@ class Run:
     def boot(self, disks=None, **hardware):
         """A guest that is ready; one virtio disk unless told otherwise."""
         disks = self.disks() if disks is None else disks
-        hardware = harness.Hardware(self.version, disks, **hardware)
-        qemu = harness.Qemu(hardware)
-        try:
-            return qemu.wait_ready(SOON)
-        except TimeoutError:
-            if BOOT_STALLS not in qemu.console():
-                return qemu.wait_ready(BOOT_TIMEOUT - SOON)
-        # The library has not touched it: QEMU's emulation has lost a processor's timer, once in some hundred boots.
-        print('the kernel of the guest stalls while it boots; another one is started')
-        qemu.kill()
-        return harness.Qemu(hardware).wait_ready()
+        return harness.boot(harness.Hardware(self.version, disks, **hardware))
 
     @staticmethod
     def skip(reason):

@@ -10,6 +10,7 @@ from guest import GuestChannel, GuestSilent
 from qmp import Qmp
 
 BOOT_TIMEOUT = 90
+BOOT_SILENCE = 25  # seconds; six that boot side by side on two processors are silent for up to 7
 
 
 def innermost_file(name):
@@ -166,6 +167,17 @@ class RunningQemu:
             raise TimeoutError(f'{error}; its console ends with:\n{self.console()[-1000:]}') from None
         self.boot_id = self.guest('status')['boot']
         return self
+
+    def has_stalled(self, silence=BOOT_SILENCE):
+        """Whether a guest that boots has said nothing for so long; False as soon as it has booted."""
+        console, since = '', time.monotonic()
+        while time.monotonic() < since + silence:
+            if not self.is_running() or 'READY boot=' in console:
+                return False
+            time.sleep(0.1)
+            if self.console() != console:
+                console, since = self.console(), time.monotonic()
+        return True
 
     def work_hard(self, fill_mib=200, dirty='max', rate='max'):
         """Flat out, unless told otherwise."""

@@ -42,7 +42,7 @@ def boot_again(qemu, paths):
     hardware = copy.deepcopy(qemu.hardware)
     for disk, path in zip(hardware.disks, paths, strict=True):
         disk.path, disk.format = path, harness.disk_format(path)
-    return harness.Qemu(hardware).wait_ready()
+    return harness.boot(hardware)
 
 
 # The guest runs

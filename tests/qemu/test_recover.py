@@ -197,7 +197,7 @@ def assert_images_are_clean(folder):
 
 
 def boot_again(hardware):
-    qemu = harness.Qemu(hardware).wait_ready()
+    qemu = harness.boot(hardware)
     qemu.guest('rate max')
     qemu.assert_alive()
     qemu.assert_consistent()
