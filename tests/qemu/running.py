@@ -10,7 +10,7 @@ from guest import GuestChannel, GuestSilent
 from qmp import Qmp
 
 BOOT_TIMEOUT = 90
-BOOT_SILENCE = 25  # seconds; six that boot side by side on two processors are silent for up to 7
+BOOT_SILENCE = 15  # seconds; six that boot side by side on two processors are silent for up to 7
 
 
 def innermost_file(name):
