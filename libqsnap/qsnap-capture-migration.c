@@ -8,6 +8,11 @@
 /* QEMU's migration during a capture: from `migrate` to its end, good or bad. */
 
 #define POLL_MS 1000
+/* A guest that runs is asked for its progress this often. */
+#define LIVE_POLL_MS 100
+/* What the guest writes while its memory is saved is saved again. One that writes faster than that
+ * would never come to an end: after so many passes it is stopped. */
+#define LIVE_MAX_PASSES 8
 /* Between the end of a migration and the run state that it leaves the guest in. */
 #define FINISH_PATIENCE_MS 10000
 
@@ -91,11 +96,11 @@ wait_for_run_state (QsnapCapture *capture, GError **error)
 }
 
 /* After a plain migration QEMU's run state is "postmigrate", its images are inactive, and the only
- * way back leads through "running". For a guest that was paused both commands are queued before the
- * first is run, so that QEMU goes from one to the other at once; its vCPUs may still execute a
- * little in between. A guest that ran, or that somebody resumed meanwhile, goes on. */
+ * way back leads through "running". For a guest that is to be paused both commands are queued
+ * before the first is run, so that QEMU goes from one to the other at once; its vCPUs may still
+ * execute a little in between. One that somebody resumed meanwhile goes on. */
 static gboolean
-leave_postmigrate (QsnapCapture *capture, GError **error)
+leave_postmigrate (QsnapCapture *capture, gboolean goes_on, GError **error)
 {
   g_autofree char *status = wait_for_run_state (capture, error);
 
@@ -103,7 +108,7 @@ leave_postmigrate (QsnapCapture *capture, GError **error)
     return FALSE;
   if (!g_str_equal (status, "postmigrate"))
     return TRUE;
-  if (capture->guest->was_running ||
+  if (goes_on ||
       qsnap_watch_count (capture->watch, QSNAP_RUN_RESUME, capture->first_event_after_disks) > 0)
     return qsnap_qmp_do (capture->qmp, "cont", NULL, error);
 
@@ -116,7 +121,7 @@ leave_postmigrate (QsnapCapture *capture, GError **error)
 static gboolean
 may_cancel (QsnapCapture *capture, gboolean pages_flow)
 {
-  if (capture->plain)
+  if (!qsnap_capture_is_background (capture))
     return TRUE;
 
   return pages_flow && !qsnap_guest_snapshot_resumes (capture->guest);
@@ -145,7 +150,7 @@ undo_migration (gpointer data, GError **error)
         g_usleep (POLL_MS * 1000 / 20);
     }
 
-  return leave_postmigrate (capture, error);
+  return leave_postmigrate (capture, capture->guest->was_running, error);
 }
 
 void
@@ -184,7 +189,7 @@ qsnap_capture_check_capabilities (QsnapCapture *capture, GError **error)
     return FALSE;
 
   background = GPOINTER_TO_INT (g_hash_table_lookup (states, "background-snapshot"));
-  if (background == !capture->plain)
+  if (background == qsnap_capture_is_background (capture))
     return TRUE;
 
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_INTERFERED,
@@ -195,6 +200,87 @@ qsnap_capture_check_capabilities (QsnapCapture *capture, GError **error)
   return FALSE;
 }
 
+/* --- of a guest that runs ------------------------------------------------------------------ */
+
+/* QEMU has stopped the guest, its images are still active, and it waits to be told to go on. */
+static gboolean
+has_come_to_the_end (QsnapWatch *watch, gconstpointer data)
+{
+  return has_ended (watch, NULL) || g_strcmp0 (watch->migration_status, "pre-switchover") == 0;
+}
+
+static gboolean
+count_passes (QsnapCapture *capture, gint64 *passes, GError **error)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (capture->qmp, "query-migrate", NULL, error);
+  JsonObject *ram = qsnap_json_get_object (qsnap_json_object (reply), "ram");
+
+  *passes = qsnap_json_get_int (ram, "dirty-sync-count", 0);
+
+  return reply != NULL;
+}
+
+static gboolean
+stop_if_endless (QsnapCapture *capture, GError **error)
+{
+  gint64 passes;
+
+  if (capture->stop_sent != 0)
+    return TRUE;
+  if (!count_passes (capture, &passes, error))
+    return FALSE;
+  if (passes <= LIVE_MAX_PASSES)
+    return TRUE;
+
+  qsnap_report_add_warning (capture->report,
+                            "the guest wrote to its memory faster than that could be saved: it was "
+                            "stopped after %d passes",
+                            LIVE_MAX_PASSES);
+
+  return qsnap_capture_stop_guest (capture, error);
+}
+
+gboolean
+qsnap_capture_approach_end (QsnapCapture *capture, GError **error)
+{
+  capture->first_event = qsnap_watch_n_run_events (capture->watch);
+  if (!qsnap_capture_start_migration (capture, error))
+    return FALSE;
+
+  for (;;)
+    {
+      g_autoptr (GError) failure = NULL;
+
+      if (qsnap_watch_wait (capture->watch, has_come_to_the_end, NULL, LIVE_POLL_MS,
+                            capture->cancellable, &failure))
+        break;
+      if (failure != NULL)
+        {
+          g_propagate_prefixed_error (error, g_steal_pointer (&failure), "saving the memory: ");
+          return FALSE;
+        }
+      qsnap_capture_tell_progress (capture);
+      if (!qsnap_capture_check_stream (capture, error) || !stop_if_endless (capture, error))
+        return FALSE;
+    }
+
+  return qsnap_capture_check_stream (capture, error);
+}
+
+gboolean
+qsnap_capture_save_rest (QsnapCapture *capture, GError **error)
+{
+  /* To be undone first: while the migration goes on, or has ended, the disks cannot be put back. */
+  qsnap_undo_drop (capture->undo, undo_migration, capture);
+  qsnap_capture_push_migration (capture);
+
+  return qsnap_qmp_do (capture->qmp, "migrate-continue",
+                       qsnap_json_node_new ("state", 's', "pre-switchover", NULL), error) &&
+         qsnap_capture_finish_migration (capture, error);
+}
+
+/* --- its end ------------------------------------------------------------------------------- */
+
 static gboolean
 has_ended_or_closed (QsnapWatch *watch, gconstpointer data)
 {
@@ -202,7 +288,8 @@ has_ended_or_closed (QsnapWatch *watch, gconstpointer data)
 }
 
 /* The guest stood still until all its memory had come: from here on it may be resumed, and should
- * we die, its run state proves nothing any more. */
+ * we die, its run state proves nothing any more. In a live capture that was the transaction's end
+ * to the migration's. */
 static gboolean
 prove_stayed_paused (QsnapCapture *capture, GError **error)
 {
@@ -230,8 +317,9 @@ qsnap_capture_finish_migration (QsnapCapture *capture, GError **error)
 
   /* The saver has seen the stream's own end: of a background snapshot nothing can be lost any more,
    * even if the connection is. */
-  if (capture->plain &&
-      (!prove_stayed_paused (capture, error) || !leave_postmigrate (capture, error)))
+  if (!qsnap_capture_is_background (capture) &&
+      (!prove_stayed_paused (capture, error) ||
+       !leave_postmigrate (capture, qsnap_guest_goes_on (capture->guest), error)))
     return FALSE;
 
   qsnap_undo_drop (capture->undo, undo_migration, capture);

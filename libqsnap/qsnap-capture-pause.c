@@ -9,11 +9,15 @@
 
 /* The pause: stop, disks, memory, proof of the point in time, resume.
  *
- * Three ways lead through it:
+ * These ways lead through it:
  * - the gate (QEMU 7.2): `migrate` while the guest runs, held by a full pipe after it has read all
  *   RAM; then stop, transaction, and the pipe is emptied;
  * - stop first (everywhere else): stop, transaction, `migrate`;
- * - plain migration, of a guest that its owner paused, where a background snapshot would start it.
+ * - plain migration, of a guest that stands still until it is over: it is wanted so, or a
+ * background snapshot would start a guest that is not to run;
+ * - live: `migrate` while the guest runs; QEMU stops it for the rest, and waits for the
+ * transaction;
+ * - without memory: stop, transaction.
  *
  * QEMU tells that migration is "active" before the point in time, so that event proves nothing. A
  * RAM page in the stream does: it comes only after QEMU has the devices' state and has protected
@@ -130,13 +134,14 @@ undo_unwanted_start (gpointer data, GError **error)
   return !running || qsnap_qmp_do (capture->qmp, "stop", NULL, error);
 }
 
-static gboolean
-stop_guest (QsnapCapture *capture, GError **error)
+gboolean
+qsnap_capture_stop_guest (QsnapCapture *capture, GError **error)
 {
   QsnapQmp qmp = *capture->qmp;
   g_autoptr (GError) failure = NULL;
 
-  capture->first_event = qsnap_watch_n_run_events (capture->watch);
+  if (!capture->live)
+    capture->first_event = qsnap_watch_n_run_events (capture->watch);
   capture->stop_sent = g_get_monotonic_time ();
   if (!capture->guest->was_running)
     {
@@ -163,29 +168,35 @@ stop_guest (QsnapCapture *capture, GError **error)
 }
 
 static gboolean
+run_transaction (QsnapCapture *capture, GError **error)
+{
+  JsonArray *actions = json_array_new ();
+
+  for (guint i = 0; i < capture->tasks->len; i++)
+    qsnap_disk_task_add_actions (g_ptr_array_index (capture->tasks, i), actions, capture->undo);
+  if (json_array_get_length (actions) == 0)
+    {
+      json_array_unref (actions);
+      return TRUE;
+    }
+
+  if (qsnap_qmp_do (capture->qmp, "transaction",
+                    qsnap_json_node_new ("actions", 'a', actions, NULL), error))
+    return TRUE;
+
+  g_prefix_error_literal (error, "snapshotting the disks: ");
+
+  return FALSE;
+}
+
+static gboolean
 snapshot_disks (QsnapCapture *capture, GError **error)
 {
-  JsonArray *actions;
-
-  if (capture->overlays->len > 0)
-    {
-      actions = json_array_new ();
-      for (guint i = 0; i < capture->overlays->len; i++)
-        {
-          QsnapOverlay *overlay = g_ptr_array_index (capture->overlays, i);
-
-          qsnap_undo_push (capture->undo, "merge the overlay back", overlay->drive,
-                           qsnap_overlay_merge_back, overlay);
-          json_array_add_object_element (actions, qsnap_overlay_action (overlay));
-        }
-
-      if (!qsnap_qmp_do (capture->qmp, "transaction",
-                         qsnap_json_node_new ("actions", 'a', actions, NULL), error))
-        {
-          g_prefix_error_literal (error, "snapshotting the disks: ");
-          return FALSE;
-        }
-    }
+  if (!run_transaction (capture, error))
+    return FALSE;
+  for (guint i = 0; i < capture->tasks->len; i++)
+    if (!qsnap_disk_task_pause (g_ptr_array_index (capture->tasks, i), error))
+      return FALSE;
 
   capture->disks_done = g_get_monotonic_time ();
   capture->first_event_after_disks = qsnap_watch_n_run_events (capture->watch);
@@ -228,7 +239,7 @@ judge_stop (QsnapCapture *capture, GError **error)
   resumes = qsnap_watch_count (capture->watch, QSNAP_RUN_RESUME, capture->first_event);
   if (resumes > 0 || stops != (capture->guest->was_running ? 1 : 0))
     return interfered (error, "somebody else stopped or resumed the guest");
-  if (!g_str_equal (status, "paused"))
+  if (!g_str_equal (status, capture->live ? "finish-migrate" : "paused"))
     return interfered (error, "the guest's run state became \"%s\"", status);
 
   capture->moment = qsnap_watch_time_of (capture->watch, QSNAP_RUN_STOP, capture->first_event);
@@ -260,6 +271,13 @@ guest_stopped_itself (QsnapWatch *watch)
   return watch->shutdown_seen || watch->panic_seen;
 }
 
+/* Until a plain migration is over nobody resumes the guest. */
+static gboolean
+may_resume (QsnapCapture *capture)
+{
+  return qsnap_capture_is_background (capture) && qsnap_guest_goes_on (capture->guest);
+}
+
 /* After the transaction and up to the first page QEMU resumes the guest once, or not at all. If
  * somebody else had resumed it before the point in time, QEMU would have had to stop it again. */
 gboolean
@@ -270,8 +288,8 @@ qsnap_capture_judge_run (QsnapCapture *capture, GError **error)
   guint stops = qsnap_watch_count (watch, QSNAP_RUN_STOP, since);
   guint resumes = qsnap_watch_count (watch, QSNAP_RUN_RESUME, since);
 
-  if (!capture->guest->was_running && resumes > 0)
-    return interfered (error, "the guest, which was paused, was resumed");
+  if (!may_resume (capture) && resumes > 0)
+    return interfered (error, "somebody else resumed the guest");
   if (resumes > 1)
     return interfered (error, "somebody else resumed the guest");
   if (stops > 0 && !(resumes == 1 && guest_stopped_itself (watch)))
@@ -302,7 +320,7 @@ wait_for_resume (QsnapCapture *capture, GError **error)
 static gboolean
 resume_guest (QsnapCapture *capture, GError **error)
 {
-  if (!capture->guest->was_running)
+  if (!qsnap_guest_goes_on (capture->guest))
     {
       g_autofree char *status = qsnap_qmp_query_status (capture->qmp, error);
 
@@ -314,6 +332,16 @@ resume_guest (QsnapCapture *capture, GError **error)
 
   return qsnap_qmp_do (capture->qmp, "cont", NULL, error) &&
          qsnap_capture_judge_run (capture, error);
+}
+
+/* From here on the run state is its owner's business again. A guest that stays paused for us goes
+ * on if its capture fails. */
+static void
+hand_back (QsnapCapture *capture)
+{
+  if (qsnap_guest_goes_on (capture->guest) || !capture->guest->was_running)
+    qsnap_undo_drop (capture->undo, undo_stop, capture);
+  qsnap_undo_drop (capture->undo, undo_unwanted_start, capture);
 }
 
 static gboolean
@@ -336,19 +364,17 @@ prove_point_in_time (QsnapCapture *capture, GError **error)
   if (!qsnap_capture_check_capabilities (capture, error))
     return FALSE;
 
-  /* From here on the run state is its owner's business again. */
-  qsnap_undo_drop (capture->undo, undo_stop, capture);
-  qsnap_undo_drop (capture->undo, undo_unwanted_start, capture);
+  hand_back (capture);
 
   return TRUE;
 }
 
-/* --- the three ways ------------------------------------------------------------------------ */
+/* --- the ways ------------------------------------------------------------------------ */
 
 static gboolean
 pause_gated (QsnapCapture *capture, GError **error)
 {
-  if (!qsnap_capture_approach_gate (capture, error) || !stop_guest (capture, error) ||
+  if (!qsnap_capture_approach_gate (capture, error) || !qsnap_capture_stop_guest (capture, error) ||
       !snapshot_disks (capture, error) || !judge_stop (capture, error))
     return FALSE;
 
@@ -360,19 +386,20 @@ pause_gated (QsnapCapture *capture, GError **error)
 static gboolean
 pause_stop_first (QsnapCapture *capture, GError **error)
 {
-  return stop_guest (capture, error) && snapshot_disks (capture, error) &&
+  return qsnap_capture_stop_guest (capture, error) && snapshot_disks (capture, error) &&
          judge_stop (capture, error) && qsnap_saver_go (capture->saver, error) &&
          qsnap_capture_start_migration (capture, error) && prove_point_in_time (capture, error);
 }
 
-/* The guest is paused and stays so; that nobody resumed it is judged when all memory is saved. */
+/* The guest stands still and goes on doing so; that nobody resumed it is judged when all memory is
+ * saved. QEMU does not end a migration while a job writes. */
 static gboolean
 pause_plain (QsnapCapture *capture, GError **error)
 {
-  if (!stop_guest (capture, error) || !snapshot_disks (capture, error) ||
-      !judge_stop (capture, error) || !qsnap_saver_go (capture->saver, error) ||
-      !qsnap_capture_start_migration (capture, error) || !wait_for_first_page (capture, error) ||
-      !qsnap_capture_check_capabilities (capture, error))
+  if (!qsnap_capture_stop_guest (capture, error) || !snapshot_disks (capture, error) ||
+      !judge_stop (capture, error) || !qsnap_capture_wait_for_copies (capture, error) ||
+      !qsnap_saver_go (capture->saver, error) || !qsnap_capture_start_migration (capture, error) ||
+      !wait_for_first_page (capture, error) || !qsnap_capture_check_capabilities (capture, error))
     return FALSE;
 
   capture->point_in_time = capture->resumed = capture->disks_done;
@@ -380,9 +407,53 @@ pause_plain (QsnapCapture *capture, GError **error)
   return TRUE;
 }
 
+/* QEMU has stopped the guest; what is left of its memory is saved before it goes on. */
+static gboolean
+pause_live (QsnapCapture *capture, GError **error)
+{
+  if (!qsnap_saver_go (capture->saver, error) || !qsnap_capture_approach_end (capture, error))
+    return FALSE;
+
+  capture->stopped = g_get_monotonic_time ();
+  if (capture->stop_sent == 0)
+    capture->stop_sent = capture->stopped;
+  if (!snapshot_disks (capture, error) || !judge_stop (capture, error) ||
+      !qsnap_capture_check_capabilities (capture, error) ||
+      !qsnap_capture_save_rest (capture, error))
+    return FALSE;
+
+  capture->point_in_time = capture->resumed = g_get_monotonic_time ();
+  hand_back (capture);
+
+  return TRUE;
+}
+
+static gboolean
+pause_without_memory (QsnapCapture *capture, GError **error)
+{
+  if (!qsnap_capture_stop_guest (capture, error) || !snapshot_disks (capture, error) ||
+      !judge_stop (capture, error))
+    return FALSE;
+
+  capture->point_in_time = capture->disks_done;
+  if (qsnap_guest_goes_on (capture->guest) && !qsnap_qmp_do (capture->qmp, "cont", NULL, error))
+    {
+      g_prefix_error_literal (error, "resuming the guest: ");
+      return FALSE;
+    }
+  capture->resumed = g_get_monotonic_time ();
+  hand_back (capture);
+
+  return TRUE;
+}
+
 gboolean
 qsnap_capture_pause (QsnapCapture *capture, GError **error)
 {
+  if (!qsnap_capture_has_memory (capture))
+    return pause_without_memory (capture, error);
+  if (capture->live)
+    return pause_live (capture, error);
   if (capture->plain)
     return pause_plain (capture, error);
   if (capture->gated)

@@ -11,10 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "disk/qsnap-disk-check.h"
 #include "memory/qsnap-io.h"
 #include "qsnap-capture-private.h"
 #include "qsnap-check.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest.h"
 #include "qsnap-worker.h"
 
 /* Everything that can be done before the pause: files, overlays, the saver, QEMU's settings. */
@@ -127,22 +129,21 @@ note_merged (QsnapDrive *drive, gpointer journal)
   qsnap_journal_note_merged (journal, drive);
 }
 
-void
-qsnap_capture_add_overlay (QsnapCapture *capture, QsnapDrive *drive)
+QsnapDiskTask *
+qsnap_capture_add_task (QsnapCapture *capture, QsnapDrive *drive)
 {
-  QsnapOverlay *overlay = g_new0 (QsnapOverlay, 1);
+  QsnapDiskTask *task = qsnap_disk_task_new (drive, capture->qmp, capture->watch);
 
-  overlay->drive = drive;
-  overlay->qmp = capture->qmp;
-  overlay->watch = capture->watch;
-  overlay->about_to_stop = note_stop_for_merge;
-  overlay->note_merged = note_merged;
-  overlay->data = &capture->journal;
-  g_ptr_array_add (capture->overlays, overlay);
+  task->about_to_stop = note_stop_for_merge;
+  task->note_merged = note_merged;
+  task->data = &capture->journal;
+  g_ptr_array_add (capture->tasks, task);
+
+  return task;
 }
 
 static void
-plan_overlays (QsnapCapture *capture)
+plan_disks (QsnapCapture *capture)
 {
   GFile *directory = qsnap_snapshot_options_get_overlay_directory (capture->options);
   g_autofree char *path = directory != NULL ? g_file_get_path (directory) : NULL;
@@ -150,8 +151,10 @@ plan_overlays (QsnapCapture *capture)
 
   for (guint i = 0; i < capture->guest->drives->len; i++)
     {
-      qsnap_overlay_plan (g_ptr_array_index (capture->guest->drives, i), absolute, capture->id, i);
-      qsnap_capture_add_overlay (capture, g_ptr_array_index (capture->guest->drives, i));
+      QsnapDiskTask *task =
+          qsnap_capture_add_task (capture, g_ptr_array_index (capture->guest->drives, i));
+
+      qsnap_disk_task_plan (task, absolute, capture->path, capture->id, i);
     }
 }
 
@@ -159,7 +162,7 @@ plan_overlays (QsnapCapture *capture)
 static void
 flush_base (QsnapDrive *drive)
 {
-  int fd = open (drive->file, O_RDONLY | O_CLOEXEC);
+  int fd = drive->file != NULL ? open (drive->file, O_RDONLY | O_CLOEXEC) : -1;
 
   if (fd < 0)
     return;
@@ -170,11 +173,28 @@ flush_base (QsnapDrive *drive)
 }
 
 static gboolean
-prepare_overlays (QsnapCapture *capture, GError **error)
+make_disks_directory (QsnapCapture *capture, GError **error)
 {
-  for (guint i = 0; i < capture->overlays->len; i++)
+  GPtrArray *drives = capture->guest->drives;
+
+  if (!qsnap_disks_have_mode (drives, QSNAP_DISK_MODE_CLONE) &&
+      !qsnap_disks_have_mode (drives, QSNAP_DISK_MODE_COPY))
+    return TRUE;
+
+  return mkdirat (capture->dir_fd, QSNAP_DISKS_DIR, 0700) == 0 ||
+         qsnap_io_fail (error, errno, "cannot make the directory %s/" QSNAP_DISKS_DIR,
+                        capture->path);
+}
+
+static gboolean
+prepare_disks (QsnapCapture *capture, GError **error)
+{
+  if (!make_disks_directory (capture, error))
+    return FALSE;
+
+  for (guint i = 0; i < capture->tasks->len; i++)
     if (!qsnap_capture_go_on (capture, error) ||
-        !qsnap_overlay_prepare (g_ptr_array_index (capture->overlays, i), capture->undo, error))
+        !qsnap_disk_task_prepare (g_ptr_array_index (capture->tasks, i), capture->undo, error))
       return FALSE;
 
   return TRUE;
@@ -517,7 +537,8 @@ can_gate (QsnapCapture *capture)
 {
   g_autoptr (GHashTable) threads = NULL;
 
-  if (capture->plain || !capture->guest->was_running || !qsnap_guest_has_gate (capture->guest))
+  if (!qsnap_capture_is_background (capture) || !qsnap_guest_goes_on (capture->guest) ||
+      !qsnap_guest_has_gate (capture->guest))
     return FALSE;
 
   threads = qsnap_process_threads (capture->guest->process);
@@ -549,16 +570,19 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
   g_autofree char *address = absolute_address (capture);
 
   capture->plain = qsnap_guest_needs_plain_migration (guest);
+  capture->live = qsnap_guest_is_saved_live (guest);
   capture->gated = can_gate (capture);
 
   if (!make_directory (capture, error))
     return FALSE;
 
-  plan_overlays (capture);
+  plan_disks (capture);
   if (!qsnap_journal_start (&capture->journal, capture->dir_fd, capture->directory_made,
                             capture->id, capture->name, address, guest, error) ||
-      !prepare_overlays (capture, error) || !make_stream (capture, error) ||
-      !hold_shutdown (capture, error) || (capture->plain && !raise_bandwidth (capture, error)) ||
+      !prepare_disks (capture, error) ||
+      (qsnap_capture_has_memory (capture) && !make_stream (capture, error)) ||
+      !hold_shutdown (capture, error) ||
+      ((capture->plain || capture->live) && !raise_bandwidth (capture, error)) ||
       !qsnap_journal_step (&capture->journal, "pausing", error))
     return FALSE;
 

@@ -4,7 +4,7 @@
 
 #include <sys/types.h>
 
-#include "disk/qsnap-overlay.h"
+#include "disk/qsnap-disk-task.h"
 #include "qsnap-capture.h"
 #include "qsnap-guest.h"
 #include "qsnap-journal.h"
@@ -48,8 +48,8 @@ typedef struct
   gboolean directory_is_ours;
   mode_t directory_mode;
   QsnapJournal journal;
-  /* QsnapOverlay, as guest->drives */
-  GPtrArray *overlays;
+  /* QsnapDiskTask, as guest->drives */
+  GPtrArray *tasks;
 
   QsnapSaver *saver;
   /* The library's copy of the pipe's read end, to read on if the saver dies. */
@@ -61,7 +61,9 @@ typedef struct
   gboolean at_gate;
   /* The guest had stopped itself, and was started to leave the gate. */
   gboolean woken;
+  /* The memory comes by a plain migration: of a guest that stands still, or of one that runs. */
   gboolean plain;
+  gboolean live;
   gint64 max_bandwidth;
 
   /* Monotonic, microseconds. */
@@ -77,6 +79,9 @@ typedef struct
   guint first_event_after_disks;
   gint64 moment;
 
+  gboolean copies_complete;
+  gboolean point_in_time_told;
+
   QsnapSnapshot *snapshot;
   /* What a dead client knew of its snapshot; NULL if this is no recovery. */
   JsonObject *recovered;
@@ -86,6 +91,10 @@ typedef struct
 void
 qsnap_capture_init (QsnapCapture *capture, QsnapOperation *operation, GCancellable *cancellable);
 void qsnap_capture_clear (QsnapCapture *capture);
+
+/* Whether there is a migration at all, and whether it is a background snapshot. */
+gboolean qsnap_capture_has_memory (QsnapCapture *capture);
+gboolean qsnap_capture_is_background (QsnapCapture *capture);
 
 /* One function a phase; each pushes the undo of what it does. */
 gboolean qsnap_capture_prepare (QsnapCapture *capture, GError **error);
@@ -100,8 +109,8 @@ void qsnap_capture_push_prepared (QsnapCapture *capture);
 /* The same for its migration, if there is one. */
 void qsnap_capture_push_migration (QsnapCapture *capture);
 
-/* What merges @drive back, and more. */
-void qsnap_capture_add_overlay (QsnapCapture *capture, QsnapDrive *drive);
+/* What is to be done with @drive. */
+QsnapDiskTask *qsnap_capture_add_task (QsnapCapture *capture, QsnapDrive *drive);
 
 /* Pushes what puts the migration capabilities back. */
 void qsnap_capture_settle_capabilities (QsnapCapture *capture);
@@ -110,17 +119,32 @@ void qsnap_capture_settle_probe (QsnapCapture *capture);
 /* Right after the transaction: from here on a base must not change. */
 gboolean qsnap_capture_note_bases (QsnapCapture *capture, GError **error);
 
+/* Tells how far the copies of disks are. @done: whether all are complete. */
+gboolean qsnap_capture_poll_copies (QsnapCapture *capture, gboolean *done, GError **error);
+gboolean qsnap_capture_wait_for_copies (QsnapCapture *capture, GError **error);
+
 /* A guest that QEMU stopped, as its overlay had no room, goes on in its base. */
 void qsnap_capture_resume_after_full_disk (QsnapCapture *capture);
 
 /* What a guest asked for while its shutdown was held is carried out. */
 void qsnap_capture_carry_out_wish (QsnapCapture *capture);
 
+/* What the caller wants to become of it is carried out. */
+void qsnap_capture_leave_guest (QsnapCapture *capture);
+
 /* What is known of the snapshot so far, for its manifest. */
 JsonObject *qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory);
 
+JsonObject *qsnap_capture_describe_disk (QsnapDrive *drive, const char *directory);
+
 /* Removes what the capture wrote there, the journal too. */
 gboolean qsnap_capture_remove_directory (QsnapCapture *capture, GError **error);
+
+/* Parts of the pause. */
+gboolean qsnap_capture_stop_guest (QsnapCapture *capture, GError **error);
+
+/* What the saver has reported is told on. */
+void qsnap_capture_tell_progress (QsnapCapture *capture);
 
 /* FALSE, with the error, if the operation was cancelled. */
 gboolean qsnap_capture_go_on (QsnapCapture *capture, GError **error);
@@ -136,14 +160,21 @@ gboolean qsnap_capture_check_capabilities (QsnapCapture *capture, GError **error
 /* FALSE, with the error, if the saver or QEMU's migration has failed. */
 gboolean qsnap_capture_check_stream (QsnapCapture *capture, GError **error);
 
-/* Waits until QEMU's migration has ended well; a guest whose memory went by plain migration is
- * paused again then. */
+/* Waits until QEMU's migration has ended well; after a plain migration the guest goes on then, or
+ * is paused again. */
 gboolean qsnap_capture_finish_migration (QsnapCapture *capture, GError **error);
+
+/* Starts a migration that saves the memory of a guest that runs, until QEMU has stopped the guest
+ * for the rest. */
+gboolean qsnap_capture_approach_end (QsnapCapture *capture, GError **error);
+/* After the transaction: saves the rest. Undone, it ends before the disks are put back. */
+gboolean qsnap_capture_save_rest (QsnapCapture *capture, GError **error);
 
 /* Starts the migration, and waits until it has come to the gate. */
 gboolean qsnap_capture_approach_gate (QsnapCapture *capture, GError **error);
 
-/* Before a gate is opened, of a run that is thrown away: makes sure that QEMU can stop the guest. */
+/* Before a gate is opened, of a run that is thrown away: makes sure that QEMU can stop the guest.
+ */
 void qsnap_capture_wake_at_gate (QsnapCapture *capture);
 /* After it. */
 void qsnap_capture_stop_woken (QsnapCapture *capture);

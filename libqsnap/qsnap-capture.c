@@ -51,7 +51,7 @@ qsnap_capture_init (QsnapCapture *capture, QsnapOperation *operation, GCancellab
   capture->report = qsnap_report_new ();
   capture->undo = qsnap_undo_new ();
   capture->settle = qsnap_undo_new ();
-  capture->overlays = g_ptr_array_new_with_free_func (g_free);
+  capture->tasks = g_ptr_array_new_with_free_func ((GDestroyNotify)qsnap_disk_task_free);
 }
 
 static gboolean
@@ -98,7 +98,7 @@ qsnap_capture_clear (QsnapCapture *capture)
   qsnap_journal_clear (&capture->journal);
   qsnap_undo_free (capture->undo);
   qsnap_undo_free (capture->settle);
-  g_ptr_array_unref (capture->overlays);
+  g_ptr_array_unref (capture->tasks);
   g_clear_pointer (&capture->guest, qsnap_guest_free);
   g_clear_pointer (&capture->recovered, json_object_unref);
   qsnap_watch_unref (capture->watch);
@@ -144,6 +144,18 @@ check (QsnapCapture *capture, GError **error)
 
 /* --- save ---------------------------------------------------------------------------------- */
 
+gboolean
+qsnap_capture_has_memory (QsnapCapture *capture)
+{
+  return capture->guest->mode != QSNAP_SNAPSHOT_MODE_DISKS_ONLY;
+}
+
+gboolean
+qsnap_capture_is_background (QsnapCapture *capture)
+{
+  return qsnap_capture_has_memory (capture) && !capture->plain && !capture->live;
+}
+
 typedef struct
 {
   guint64 bytes_done;
@@ -161,17 +173,31 @@ saver_made_progress (QsnapWatch *watch, gconstpointer data)
          watch->bytes_done != progress->bytes_done;
 }
 
+/* What a guest that runs writes meanwhile comes more than once. */
+void
+qsnap_capture_tell_progress (QsnapCapture *capture)
+{
+  QsnapWatch *watch = capture->watch;
+  guint64 done, total;
+
+  g_mutex_lock (&watch->lock);
+  done = watch->bytes_done;
+  total = watch->bytes_total;
+  g_mutex_unlock (&watch->lock);
+
+  if (total > 0)
+    qsnap_operation_set_progress (capture->operation, MIN (done, total), total);
+}
+
 static gboolean
-tell_progress (QsnapCapture *capture, Progress *progress)
+note_progress (QsnapCapture *capture, Progress *progress)
 {
   QsnapWatch *watch = capture->watch;
   guint64 before = progress->bytes_done;
-  guint64 total;
   gboolean saved;
 
   g_mutex_lock (&watch->lock);
   progress->bytes_done = watch->bytes_done;
-  total = watch->bytes_total;
   saved = watch->saver_saved;
   g_mutex_unlock (&watch->lock);
   if (progress->bytes_done != before)
@@ -179,9 +205,7 @@ tell_progress (QsnapCapture *capture, Progress *progress)
       progress->grew = g_get_monotonic_time ();
       progress->told = FALSE;
     }
-
-  if (total > 0)
-    qsnap_operation_set_progress (capture->operation, progress->bytes_done, total);
+  qsnap_capture_tell_progress (capture);
 
   return saved;
 }
@@ -208,17 +232,12 @@ check_stall (QsnapCapture *capture, Progress *progress, GError **error)
   return FALSE;
 }
 
-gboolean
-qsnap_capture_save (QsnapCapture *capture, GError **error)
+static gboolean
+save_memory (QsnapCapture *capture, GError **error)
 {
   Progress progress = { .grew = g_get_monotonic_time () };
   gboolean saved = FALSE;
-
-  /* For recovery only; the guest already runs. */
-  qsnap_journal_note (&capture->journal, "snapshot",
-                      qsnap_json_node_from_object (qsnap_capture_describe (capture, NULL)));
-  if (!qsnap_journal_step (&capture->journal, "saving", error))
-    return FALSE;
+  gboolean copied;
 
   while (!saved)
     {
@@ -233,12 +252,28 @@ qsnap_capture_save (QsnapCapture *capture, GError **error)
         }
       if (!qsnap_capture_check_stream (capture, error))
         return FALSE;
-      saved = tell_progress (capture, &progress);
+      saved = note_progress (capture, &progress);
+      if (!qsnap_capture_poll_copies (capture, &copied, error))
+        return FALSE;
       if (!saved && !check_stall (capture, &progress, error))
         return FALSE;
     }
 
-  return qsnap_capture_finish_migration (capture, error);
+  /* Of a guest that ran, it has ended in the pause. */
+  return capture->live || qsnap_capture_finish_migration (capture, error);
+}
+
+gboolean
+qsnap_capture_save (QsnapCapture *capture, GError **error)
+{
+  /* For recovery only; the guest already runs. */
+  qsnap_journal_note (&capture->journal, "snapshot",
+                      qsnap_json_node_from_object (qsnap_capture_describe (capture, NULL)));
+  if (!qsnap_journal_step (&capture->journal, "saving", error))
+    return FALSE;
+
+  return (!qsnap_capture_has_memory (capture) || save_memory (capture, error)) &&
+         qsnap_capture_wait_for_copies (capture, error);
 }
 
 /* --- settle -------------------------------------------------------------------------------- */
@@ -260,7 +295,25 @@ qsnap_capture_carry_out_wish (QsnapCapture *capture)
     (void)qsnap_qmp_do (capture->qmp, "quit", NULL, NULL);
 }
 
+/* What the caller asked for. A QEMU that ends does not always answer. */
+void
+qsnap_capture_leave_guest (QsnapCapture *capture)
+{
+  if (capture->guest->leave == QSNAP_LEAVE_QUIT && !capture->qmp->gone)
+    (void)qsnap_qmp_do (capture->qmp, "quit", NULL, NULL);
+}
+
 /* --- the order, and the way out ------------------------------------------------------------ */
+
+/* Copies may be complete already, where the guest stood still. */
+static void
+tell_point_in_time (QsnapCapture *capture)
+{
+  qsnap_operation_point_in_time (capture->operation, capture->snapshot);
+  capture->point_in_time_told = TRUE;
+  if (capture->copies_complete)
+    qsnap_operation_disks_complete (capture->operation, capture->snapshot);
+}
 
 static gboolean
 take_snapshot (QsnapCapture *capture, GError **error)
@@ -280,7 +333,7 @@ take_snapshot (QsnapCapture *capture, GError **error)
   capture->snapshot =
       qsnap_snapshot_new_unsealed (capture->directory, qsnap_capture_describe (capture, NULL));
   if (!capture->plain)
-    qsnap_operation_point_in_time (capture->operation, capture->snapshot);
+    tell_point_in_time (capture);
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SAVING);
 
@@ -299,7 +352,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
   (void)qsnap_capture_run_undo (capture, capture->settle, &unsettled);
 
   if (capture->plain)
-    qsnap_operation_point_in_time (capture->operation, capture->snapshot);
+    tell_point_in_time (capture);
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SEALING);
   if (!qsnap_capture_seal (capture, error))
@@ -310,6 +363,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
 
   qsnap_operation_memory_complete (capture->operation, capture->snapshot);
   qsnap_capture_carry_out_wish (capture);
+  qsnap_capture_leave_guest (capture);
 
   if (unsettled == NULL)
     {

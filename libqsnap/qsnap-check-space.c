@@ -56,12 +56,45 @@ check_writable (const char *path, const char *what, QsnapReport *report)
   qsnap_report_take_problem (report, g_steal_pointer (&error));
 }
 
+static gboolean
+has_place_of_its_own (QsnapDrive *drive)
+{
+  return drive->options != NULL && (qsnap_disk_options_get_file (drive->options) != NULL ||
+                                    qsnap_disk_options_get_target (drive->options) != NULL);
+}
+
+/* A copy has what the image has; an overlay grows as the guest writes. */
+static gint64
+room_for_disk (QsnapDrive *drive)
+{
+  struct stat found;
+
+  switch (drive->mode)
+    {
+    case QSNAP_DISK_MODE_COPY:
+      if (has_place_of_its_own (drive))
+        return 0;
+      return drive->file != NULL && stat (drive->file, &found) == 0 && S_ISREG (found.st_mode)
+                 ? (gint64)found.st_blocks * 512
+                 : drive->size;
+    case QSNAP_DISK_MODE_EXCLUDE:
+      return 0;
+    case QSNAP_DISK_MODE_OVERLAY:
+    case QSNAP_DISK_MODE_CLONE:
+    case QSNAP_DISK_MODE_INTERNAL:
+    case QSNAP_DISK_MODE_AUTO:
+    default:
+      return drive->size / 10;
+    }
+}
+
 /* RAM that is in use has to be written; RAM that is not yet may come in use while it is saved. */
 static void
 check_space (QsnapGuest *guest, const char *path, QsnapReport *report)
 {
-  gint64 resident = qsnap_process_resident_bytes (guest->process);
-  gint64 wanted = guest->ram_size;
+  gboolean has_memory = guest->mode != QSNAP_SNAPSHOT_MODE_DISKS_ONLY;
+  gint64 resident = has_memory ? qsnap_process_resident_bytes (guest->process) : 0;
+  gint64 wanted = has_memory ? guest->ram_size : 0;
   g_autofree char *needed = NULL;
   g_autofree char *free_text = NULL;
   struct statvfs fs;
@@ -72,7 +105,7 @@ check_space (QsnapGuest *guest, const char *path, QsnapReport *report)
 
   free_bytes = (gint64)fs.f_bavail * (gint64)fs.f_frsize;
   for (guint i = 0; i < guest->drives->len; i++)
-    wanted += ((QsnapDrive *)g_ptr_array_index (guest->drives, i))->size / 10;
+    wanted += room_for_disk (g_ptr_array_index (guest->drives, i));
   if (guest->ram_size > 0)
     resident = MIN (resident, guest->ram_size);
 
@@ -124,6 +157,22 @@ check_snapshot_directory (QsnapGuest *guest, GFile *directory, QsnapReport *repo
 }
 
 static void
+check_file_of_disk (QsnapDrive *drive, QsnapReport *report)
+{
+  GFile *file = drive->options != NULL ? qsnap_disk_options_get_file (drive->options) : NULL;
+  g_autofree char *path = file != NULL ? g_file_get_path (file) : NULL;
+  g_autofree char *folder = path != NULL ? g_path_get_dirname (path) : NULL;
+
+  if (path == NULL || qsnap_disk_options_get_reuse (drive->options))
+    return;
+
+  if (g_file_test (path, G_FILE_TEST_EXISTS) || g_file_test (path, G_FILE_TEST_IS_SYMLINK))
+    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS, "%s is there already", path);
+  else
+    check_writable (folder, "an image", report);
+}
+
+static void
 check_overlay_directories (QsnapGuest *guest, GFile *directory, QsnapReport *report)
 {
   g_autofree char *path = directory != NULL ? g_file_get_path (directory) : NULL;
@@ -143,7 +192,8 @@ check_overlay_directories (QsnapGuest *guest, GFile *directory, QsnapReport *rep
       g_autofree char *beside = drive->file != NULL ? g_path_get_dirname (drive->file) : NULL;
       struct stat found;
 
-      if (beside == NULL || stat (drive->file, &found) != 0)
+      if (drive->mode != QSNAP_DISK_MODE_OVERLAY || has_place_of_its_own (drive) ||
+          beside == NULL || stat (drive->file, &found) != 0)
         continue;
       if (S_ISBLK (found.st_mode))
         qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
@@ -180,5 +230,7 @@ qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options, Qsnap
 {
   check_name (options, report);
   check_snapshot_directory (guest, qsnap_snapshot_options_get_directory (options), report);
+  for (guint i = 0; i < guest->drives->len; i++)
+    check_file_of_disk (g_ptr_array_index (guest->drives, i), report);
   check_overlay_directories (guest, qsnap_snapshot_options_get_overlay_directory (options), report);
 }

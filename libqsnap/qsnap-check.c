@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "disk/qsnap-disk-check.h"
 #include "qsnap-json.h"
 
 /* Migration capabilities that QEMU refuses beside background-snapshot. One that is on is switched
@@ -40,6 +41,17 @@ static const char *const bypassing_drivers[] = {
   "nvme", "nvme-io_uring", "virtio-blk-vfio-pci", "virtio-blk-vhost-user", "virtio-blk-vhost-vdpa",
   NULL
 };
+
+/* What was found, apart by what it is in the way of. */
+typedef struct
+{
+  QsnapGuest *guest;
+  QsnapSnapshotOptions *options;
+  /* Any snapshot; one with memory; one whose memory is saved while the guest writes to it. */
+  QsnapReport *any;
+  QsnapReport *memory;
+  QsnapReport *instant;
+} Check;
 
 /* --- who is there -------------------------------------------------------------------------- */
 
@@ -157,13 +169,16 @@ read_actions (QsnapGuest *guest)
 /* --- what it is doing ---------------------------------------------------------------------- */
 
 static gboolean
-check_run_state (QsnapGuest *guest, QsnapReport *report, GError **error)
+check_run_state (QsnapGuest *guest, gboolean wants_to_quiesce, QsnapReport *report, GError **error)
 {
   guest->run_state = qsnap_qmp_query_status (&guest->qmp, error);
   if (guest->run_state == NULL)
     return FALSE;
 
   guest->was_running = g_str_equal (guest->run_state, "running");
+  if (!guest->was_running && wants_to_quiesce)
+    qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED,
+                              "the guest does not run: its agent cannot freeze its file systems");
   if (!guest->was_running && !g_str_equal (guest->run_state, "paused"))
     qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED,
                               "the guest's run state is \"%s\": only a running or a paused guest "
@@ -182,9 +197,9 @@ status_is_active (const char *status)
 }
 
 static gboolean
-check_migration (QsnapGuest *guest, QsnapReport *report, gboolean *active, GError **error)
+check_migration (Check *check, gboolean *active, GError **error)
 {
-  g_autoptr (JsonNode) reply = qsnap_qmp_run (&guest->qmp, "query-migrate", NULL, error);
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (&check->guest->qmp, "query-migrate", NULL, error);
   JsonObject *info = qsnap_json_object (reply);
   const char *status = qsnap_json_get_string (info, "status");
   JsonArray *reasons = qsnap_json_get_array (info, "blocked-reasons");
@@ -194,7 +209,7 @@ check_migration (QsnapGuest *guest, QsnapReport *report, gboolean *active, GErro
 
   *active = status_is_active (status);
   if (*active)
-    qsnap_report_add_problem (report, QSNAP_ERROR_BUSY, "a migration is under way (status %s)",
+    qsnap_report_add_problem (check->any, QSNAP_ERROR_BUSY, "a migration is under way (status %s)",
                               status);
 
   for (guint i = 0; reasons != NULL && i < json_array_get_length (reasons); i++)
@@ -202,8 +217,8 @@ check_migration (QsnapGuest *guest, QsnapReport *report, gboolean *active, GErro
       JsonNode *reason = json_array_get_element (reasons, i);
 
       if (json_node_get_value_type (reason) == G_TYPE_STRING)
-        qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED, "QEMU cannot save this guest: %s",
-                                  json_node_get_string (reason));
+        qsnap_report_add_problem (check->memory, QSNAP_ERROR_BLOCKED,
+                                  "QEMU cannot save this guest: %s", json_node_get_string (reason));
     }
 
   return TRUE;
@@ -309,33 +324,58 @@ try_capability (QsnapGuest *guest, QsnapReport *report, GError **error)
   return TRUE;
 }
 
-static gboolean
-check_capabilities (QsnapGuest *guest, gboolean may_try, QsnapReport *report, GError **error)
+/* What has to be switched for the guest's mode. */
+static void
+plan_capabilities (QsnapGuest *guest)
 {
-  gboolean plain = qsnap_guest_needs_plain_migration (guest);
+  gboolean background =
+      !qsnap_guest_needs_plain_migration (guest) && !qsnap_guest_is_saved_live (guest);
 
-  guest->capabilities = qsnap_qmp_query_capabilities (&guest->qmp, error);
-  if (guest->capabilities == NULL)
-    return FALSE;
+  g_hash_table_remove_all (guest->wanted_capabilities);
+  if (guest->mode == QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
+    return;
 
-  if (!g_hash_table_contains (guest->capabilities, "background-snapshot"))
+  for (gsize i = 0; excluded_capabilities[i] != NULL; i++)
+    plan_capability (guest, excluded_capabilities[i], FALSE);
+  plan_capability (guest, "background-snapshot", background);
+  plan_capability (guest, "events", TRUE);
+  if (qsnap_guest_is_saved_live (guest))
+    plan_capability (guest, "pause-before-switchover", TRUE);
+}
+
+static gboolean
+try_capabilities (Check *check, gboolean may_try, GError **error)
+{
+  QsnapGuest *guest = check->guest;
+
+  plan_capabilities (guest);
+  if (guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT &&
+      !g_hash_table_contains (guest->capabilities, "background-snapshot"))
     {
-      qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+      qsnap_report_add_problem (check->instant, QSNAP_ERROR_UNSUPPORTED,
                                 "this QEMU has no migration capability background-snapshot (QEMU "
                                 "6.0 and later on Linux have it)");
       return TRUE;
     }
 
+  return !may_try || try_capability (guest, check->instant, error);
+}
+
+static gboolean
+check_capabilities (Check *check, gboolean may_try, GError **error)
+{
+  QsnapGuest *guest = check->guest;
+
+  guest->capabilities = qsnap_qmp_query_capabilities (&guest->qmp, error);
+  if (guest->capabilities == NULL)
+    return FALSE;
+
   if (GPOINTER_TO_INT (g_hash_table_lookup (guest->capabilities, "background-snapshot")))
-    qsnap_report_add_warning (report,
+    qsnap_report_add_warning (check->any,
                               "the migration capability background-snapshot is on, and stays so: "
                               "switch it off before the guest is migrated, or it will run twice");
-  plan_capability (guest, "background-snapshot", !plain);
-  plan_capability (guest, "events", TRUE);
-  for (gsize i = 0; excluded_capabilities[i] != NULL; i++)
-    plan_capability (guest, excluded_capabilities[i], FALSE);
 
-  return !may_try || try_capability (guest, report, error);
+  return try_capabilities (check, may_try, error);
 }
 
 static void
@@ -370,12 +410,12 @@ has_prefix_of (const char *text, const char *const *prefixes)
 
 /* Children are listed as (name, "child<TYPE>"). */
 static gboolean
-check_children (QsnapGuest *guest, const char *path, QsnapReport *report, GError **error)
+check_children (Check *check, const char *path, GError **error)
 {
   g_autoptr (JsonNode) reply = NULL;
   JsonArray *list;
 
-  if (!qsnap_qmp_ask (&guest->qmp, "qom-list", qsnap_json_node_new ("path", 's', path, NULL),
+  if (!qsnap_qmp_ask (&check->guest->qmp, "qom-list", qsnap_json_node_new ("path", 's', path, NULL),
                       &reply, error))
     return FALSE;
 
@@ -390,7 +430,7 @@ check_children (QsnapGuest *guest, const char *path, QsnapReport *report, GError
           !has_prefix_of (type + strlen ("child<"), bypassing_types))
         continue;
 
-      qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+      qsnap_report_add_problem (check->instant, QSNAP_ERROR_UNSUPPORTED,
                                 "device %s/%s (%.*s) writes to guest memory past QEMU, which "
                                 "cannot be tracked",
                                 path, qsnap_json_get_string (child, "name"),
@@ -403,13 +443,13 @@ check_children (QsnapGuest *guest, const char *path, QsnapReport *report, GError
 
 /* Network backends are no QOM objects, and only the human monitor tells their types. */
 static gboolean
-check_networks (QsnapGuest *guest, QsnapReport *report, GError **error)
+check_networks (Check *check, GError **error)
 {
   static const char *const types[] = { "vhost-user", "vhost-vdpa", NULL };
   g_autoptr (JsonNode) reply = NULL;
   const char *text;
 
-  if (!qsnap_qmp_ask (&guest->qmp, "human-monitor-command",
+  if (!qsnap_qmp_ask (&check->guest->qmp, "human-monitor-command",
                       qsnap_json_node_new ("command-line", 's', "info network", NULL), &reply,
                       error))
     return FALSE;
@@ -422,7 +462,7 @@ check_networks (QsnapGuest *guest, QsnapReport *report, GError **error)
       g_autofree char *needle = g_strconcat ("type=", types[i], NULL);
 
       if (strstr (text, needle) != NULL)
-        qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
+        qsnap_report_add_problem (check->instant, QSNAP_ERROR_UNSUPPORTED,
                                   "a network backend of type %s writes to guest memory past QEMU, "
                                   "which cannot be tracked",
                                   types[i]);
@@ -431,13 +471,27 @@ check_networks (QsnapGuest *guest, QsnapReport *report, GError **error)
   return TRUE;
 }
 
-static gboolean
-check_nodes (QsnapGuest *guest, gboolean allow_managed, QsnapReport *report, GError **error)
+static void
+check_node (Check *check, JsonObject *node, const char *name, const char *driver)
 {
+  if (g_str_equal (driver, "vvfat") && !qsnap_json_get_bool (node, "ro", FALSE))
+    qsnap_report_add_problem (check->any, QSNAP_ERROR_UNSUPPORTED,
+                              "node %s is a writable directory of the host (vvfat), which has "
+                              "no snapshot",
+                              name);
+  if (g_strv_contains (bypassing_drivers, driver))
+    qsnap_report_add_problem (check->instant, QSNAP_ERROR_UNSUPPORTED,
+                              "node %s has driver %s, which writes to guest memory past QEMU", name,
+                              driver);
+}
+
+static gboolean
+check_nodes (Check *check, GError **error)
+{
+  QsnapGuest *guest = check->guest;
   g_autoptr (JsonNode) reply = qsnap_qmp_run (&guest->qmp, "query-named-block-nodes",
                                               qsnap_json_node_new ("flat", 'b', TRUE, NULL), error);
   JsonArray *nodes = qsnap_json_array (reply);
-  gboolean managed = FALSE;
 
   if (reply == NULL)
     return FALSE;
@@ -450,23 +504,9 @@ check_nodes (QsnapGuest *guest, gboolean allow_managed, QsnapReport *report, GEr
 
       if (name == NULL || driver == NULL)
         continue;
-      managed = managed || g_str_has_prefix (name, "libvirt-");
-      if (g_str_equal (driver, "vvfat") && !qsnap_json_get_bool (node, "ro", FALSE))
-        qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                                  "node %s is a writable directory of the host (vvfat), which has "
-                                  "no snapshot",
-                                  name);
-      if (g_strv_contains (bypassing_drivers, driver))
-        qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                                  "node %s has driver %s, which writes to guest memory past QEMU",
-                                  name, driver);
+      guest->managed |= g_str_has_prefix (name, "libvirt-");
+      check_node (check, node, name, driver);
     }
-
-  if (managed && !allow_managed)
-    qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED,
-                              "libvirt owns this guest: it would not know of the overlays, and "
-                              "start the guest on the base images again, without what was written "
-                              "since (allow-managed captures it all the same)");
 
   return TRUE;
 }
@@ -573,14 +613,158 @@ check_exports (QsnapGuest *guest, QsnapReport *report, GError **error)
 
 /* --- all of it ----------------------------------------------------------------------------- */
 
+/* Whether the guest cannot be captured in the mode that it is to be captured in, as far as this
+ * depends on the mode. */
 static gboolean
-check_state (QsnapGuest *guest, QsnapReport *report, GError **error)
+mode_is_refused (Check *check)
 {
+  if (check->guest->mode == QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
+    return FALSE;
+  if (!qsnap_report_get_ok (check->memory))
+    return TRUE;
+
+  return check->guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT && !qsnap_report_get_ok (check->instant);
+}
+
+static void
+warn_of_fallback (Check *check)
+{
+  g_auto (GStrv) of_memory = qsnap_report_get_problems (check->memory);
+  g_auto (GStrv) of_instant = qsnap_report_get_problems (check->instant);
+  g_autofree char *first = g_strjoinv ("; ", of_memory);
+  g_autofree char *second = g_strjoinv ("; ", of_instant);
+
+  qsnap_report_add_warning (check->any, "the mode is %s: %s%s%s",
+                            qsnap_enum_nick (QSNAP_TYPE_SNAPSHOT_MODE, check->guest->mode), first,
+                            *first != '\0' && *second != '\0' ? "; " : "", second);
+}
+
+/* What speaks against one mode does not matter to another. */
+static gboolean
+choose_mode (Check *check, gboolean may_try, GError **error)
+{
+  QsnapGuest *guest = check->guest;
+  QsnapSnapshotMode fallback = check->options != NULL
+                                   ? qsnap_snapshot_options_get_fallback (check->options)
+                                   : QSNAP_SNAPSHOT_MODE_INSTANT;
+
+  if (mode_is_refused (check) && guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT &&
+      fallback != QSNAP_SNAPSHOT_MODE_INSTANT)
+    {
+      guest->mode = fallback;
+      warn_of_fallback (check);
+      if (!try_capabilities (check, may_try, error))
+        return FALSE;
+    }
+
+  if (guest->mode != QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
+    qsnap_report_take_all (check->any, check->memory);
+  if (guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT)
+    qsnap_report_take_all (check->any, check->instant);
+
+  return TRUE;
+}
+
+static gboolean
+check_connection (Check *check, GError **error)
+{
+  if (qsnap_qmp_client_can_pass_fds (check->guest->qmp.client))
+    return prove_process (check->guest, error);
+
+  qsnap_report_add_problem (check->memory, QSNAP_ERROR_UNSUPPORTED,
+                            "the connection cannot pass file descriptors, which a snapshot with "
+                            "memory needs: connect to a unix socket");
+
+  return TRUE;
+}
+
+/* libvirt knows which images its guest has. */
+static void
+check_managed (Check *check)
+{
+  QsnapGuest *guest = check->guest;
+
+  if (guest->managed && qsnap_disks_have_mode (guest->drives, QSNAP_DISK_MODE_OVERLAY) &&
+      (check->options == NULL || !qsnap_snapshot_options_get_allow_managed (check->options)))
+    qsnap_report_add_problem (check->any, QSNAP_ERROR_BLOCKED,
+                              "libvirt owns this guest: it would not know of the overlays, and "
+                              "start the guest on the base images again, without what was written "
+                              "since (disk mode copy or clone leaves its images alone; "
+                              "allow-managed captures it all the same)");
+}
+
+static void
+check_something_is_left (Check *check)
+{
+  GPtrArray *drives = check->guest->drives;
+
+  for (guint i = 0; i < drives->len; i++)
+    if (((QsnapDrive *)drives->pdata[i])->mode != QSNAP_DISK_MODE_EXCLUDE)
+      return;
+
+  if (check->options != NULL &&
+      qsnap_snapshot_options_get_mode (check->options) == QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
+    qsnap_report_take_problem (
+        check->any, g_error_new_literal (G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                                         "without memory and without a disk there is nothing "
+                                         "to capture"));
+}
+
+static gboolean
+check_disks (Check *check, GError **error)
+{
+  QsnapGuest *guest = check->guest;
+  g_autoptr (GPtrArray) drives =
+      qsnap_drives_query (&guest->qmp, guest->process, &guest->read_only, error);
+
+  if (drives == NULL)
+    return FALSE;
+  g_ptr_array_unref (guest->drives);
+  guest->drives = g_steal_pointer (&drives);
+  qsnap_disks_choose_modes (guest->drives, check->options, guest->process, check->any);
+  if (!check_nodes (check, error) || !check_exports (guest, check->any, error))
+    return FALSE;
+
+  check_managed (check);
+  check_something_is_left (check);
+
+  return TRUE;
+}
+
+static gboolean
+check_writers (Check *check, GError **error)
+{
+  return check_children (check, "/machine/peripheral", error) &&
+         check_children (check, "/machine/peripheral-anon", error) &&
+         check_children (check, "/objects", error) && check_networks (check, error);
+}
+
+static gboolean
+check_all (Check *check, GCancellable *cancellable, GError **error)
+{
+  QsnapGuest *guest = check->guest;
+  gboolean wants_to_quiesce =
+      check->options != NULL && qsnap_snapshot_options_get_quiesce (check->options) != NULL;
   gboolean migrating = FALSE;
 
-  return check_run_state (guest, report, error) &&
-         check_migration (guest, report, &migrating, error) && check_jobs (guest, report, error) &&
-         check_capabilities (guest, !migrating, report, error);
+  if (g_cancellable_set_error_if_cancelled (cancellable, error) ||
+      !identify (guest, check->any, error) || !check_connection (check, error))
+    return FALSE;
+
+  read_actions (guest);
+  if (g_cancellable_set_error_if_cancelled (cancellable, error) ||
+      !check_run_state (guest, wants_to_quiesce, check->any, error) ||
+      !check_migration (check, &migrating, error) || !check_jobs (guest, check->any, error) ||
+      !check_capabilities (check, !migrating, error) || !check_disks (check, error) ||
+      !check_writers (check, error) || !choose_mode (check, !migrating, error))
+    return FALSE;
+
+  if (guest->mode != QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
+    warn_of_shared_memory (guest, check->any);
+  if (check->options != NULL)
+    qsnap_check_directories (guest, check->options, check->any);
+
+  return !g_cancellable_set_error_if_cancelled (cancellable, error);
 }
 
 gboolean
@@ -590,39 +774,17 @@ qsnap_check_guest (QsnapGuest *guest,
                    GCancellable *cancellable,
                    GError **error)
 {
-  gboolean allow_managed = options != NULL && qsnap_snapshot_options_get_allow_managed (options);
-  g_autoptr (GPtrArray) drives = NULL;
+  g_autoptr (QsnapReport) memory = qsnap_report_new ();
+  g_autoptr (QsnapReport) instant = qsnap_report_new ();
+  Check check = { guest, options, report, memory, instant };
 
-  if (g_cancellable_set_error_if_cancelled (cancellable, error) || !identify (guest, report, error))
-    return FALSE;
-
-  if (!qsnap_qmp_client_can_pass_fds (guest->qmp.client))
-    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                              "the connection cannot pass file descriptors, which an instant "
-                              "snapshot needs: connect to a unix socket");
-  else if (!prove_process (guest, error))
-    return FALSE;
-
-  read_actions (guest);
-  if (g_cancellable_set_error_if_cancelled (cancellable, error) ||
-      !check_state (guest, report, error) || !check_nodes (guest, allow_managed, report, error))
-    return FALSE;
-
-  drives = qsnap_drives_query (&guest->qmp, guest->process, report, error);
-  if (drives == NULL)
-    return FALSE;
-  g_ptr_array_unref (guest->drives);
-  guest->drives = g_steal_pointer (&drives);
-
-  if (!check_children (guest, "/machine/peripheral", report, error) ||
-      !check_children (guest, "/machine/peripheral-anon", report, error) ||
-      !check_children (guest, "/objects", report, error) ||
-      !check_networks (guest, report, error) || !check_exports (guest, report, error))
-    return FALSE;
-
-  warn_of_shared_memory (guest, report);
+  if (options != NULL && !qsnap_check_options (options, report))
+    return TRUE;
   if (options != NULL)
-    qsnap_check_directories (guest, options, report);
+    {
+      guest->mode = qsnap_snapshot_options_get_mode (options);
+      guest->leave = qsnap_snapshot_options_get_leave (options);
+    }
 
-  return !g_cancellable_set_error_if_cancelled (cancellable, error);
+  return check_all (&check, cancellable, error);
 }

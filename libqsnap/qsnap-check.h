@@ -16,6 +16,9 @@ gboolean qsnap_check_guest (QsnapGuest *guest,
                             GCancellable *cancellable,
                             GError **error);
 
+/* Whether the options fit together, before anybody is asked. */
+gboolean qsnap_check_options (QsnapSnapshotOptions *options, QsnapReport *report);
+
 /* The part that looks at directories and space; QEMU is not asked. */
 void
 qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report);

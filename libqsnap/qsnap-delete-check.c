@@ -197,8 +197,7 @@ check_drives (Check *check, GError **error)
 {
   QsnapDelete *deletion = check->deletion;
   QsnapGuest *guest = deletion->guest;
-  g_autoptr (QsnapReport) report = qsnap_report_new ();
-  g_autoptr (GPtrArray) drives = qsnap_drives_query (&guest->qmp, guest->process, report, error);
+  g_autoptr (GPtrArray) drives = qsnap_drives_query (&guest->qmp, guest->process, NULL, error);
   gboolean found = FALSE;
 
   if (drives == NULL)
@@ -244,6 +243,16 @@ is_open_elsewhere (QsnapDelete *deletion, QsnapDeleteDisk *disk)
          qsnap_process_has_open (deletion->guest->process, &found) == QSNAP_OPEN_NO;
 }
 
+/* A revert reads what is removed. */
+static void
+check_own_images (Check *check)
+{
+  for (guint i = 0; i < check->deletion->images->len; i++)
+    if (qsnap_image_is_locked (check->deletion->images->pdata[i]))
+      object_busy (check, "%s is open in a QEMU, or another program",
+                   (const char *)check->deletion->images->pdata[i]);
+}
+
 static void
 check_image (Check *check, QsnapDeleteDisk *disk)
 {
@@ -278,6 +287,9 @@ check_dependents (Check *check, GError **error)
       g_ptr_array_add (images, (gpointer)disk->base);
     }
 
+  for (guint i = 0; i < deletion->images->len; i++)
+    g_ptr_array_add (images, deletion->images->pdata[i]);
+
   return images->len == 0 || qsnap_dependents_find (deletion->path, images, check->reasons,
                                                     deletion->cancellable, error);
 }
@@ -295,6 +307,7 @@ qsnap_delete_check (QsnapDelete *deletion, GError **error)
     return FALSE;
   for (guint i = 0; i < deletion->disks->len; i++)
     check_image (&check, deletion->disks->pdata[i]);
+  check_own_images (&check);
   if (!check_dependents (&check, error))
     return FALSE;
   if (reasons->len == 0)

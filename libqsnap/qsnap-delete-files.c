@@ -176,9 +176,9 @@ remove_name (int dir_fd, const char *name, int flags, GError **error)
 }
 
 static gboolean
-remove_memory_files (int ram_fd, GError **error)
+remove_files_in (int folder_fd, GError **error)
 {
-  g_autofree char *path = g_strdup_printf ("/proc/self/fd/%d", ram_fd);
+  g_autofree char *path = g_strdup_printf ("/proc/self/fd/%d", folder_fd);
   g_autoptr (GDir) dir = g_dir_open (path, 0, error);
   const char *name;
 
@@ -186,26 +186,36 @@ remove_memory_files (int ram_fd, GError **error)
     return FALSE;
 
   while ((name = g_dir_read_name (dir)) != NULL)
-    if (!remove_name (ram_fd, name, 0, error))
+    if (!remove_name (folder_fd, name, 0, error))
       return FALSE;
 
   return TRUE;
 }
 
 static gboolean
-remove_memory (int dir_fd, GError **error)
+remove_folder (int dir_fd, const char *name, GError **error)
 {
-  int ram_fd =
-      openat (dir_fd, QSNAP_IMAGE_RAM_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  int folder_fd = openat (dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   gboolean removed;
 
-  if (ram_fd < 0)
-    return errno == ENOENT || qsnap_io_fail (error, errno, QSNAP_IMAGE_RAM_DIR);
+  if (folder_fd < 0)
+    return errno == ENOENT || qsnap_io_fail (error, errno, "%s", name);
 
-  removed = remove_memory_files (ram_fd, error);
-  close (ram_fd);
+  removed = remove_files_in (folder_fd, error);
+  close (folder_fd);
 
-  return removed && remove_name (dir_fd, QSNAP_IMAGE_RAM_DIR, AT_REMOVEDIR, error);
+  return removed && remove_name (dir_fd, name, AT_REMOVEDIR, error);
+}
+
+/* Copies that the caller wanted somewhere else. */
+static gboolean
+remove_images (QsnapDelete *deletion, GError **error)
+{
+  for (guint i = 0; i < deletion->images->len; i++)
+    if (!remove_name (AT_FDCWD, deletion->images->pdata[i], 0, error))
+      return FALSE;
+
+  return TRUE;
 }
 
 /* What is not a snapshot's is not ours to remove: the directory stays for it. */
@@ -222,7 +232,8 @@ qsnap_delete_remove_files (QsnapDelete *deletion, GError **error)
                                        JOURNAL,
                                        NULL };
 
-  if (!remove_memory (deletion->dir_fd, error))
+  if (!remove_folder (deletion->dir_fd, QSNAP_IMAGE_RAM_DIR, error) ||
+      !remove_images (deletion, error) || !remove_folder (deletion->dir_fd, QSNAP_DISKS_DIR, error))
     return FALSE;
 
   for (guint i = 0; names[i] != NULL; i++)

@@ -72,8 +72,7 @@ static gboolean
 is_on_overlay (QsnapDelete *deletion, QsnapDeleteDisk *disk, gboolean *on_overlay, GError **error)
 {
   QsnapGuest *guest = deletion->guest;
-  g_autoptr (QsnapReport) report = qsnap_report_new ();
-  g_autoptr (GPtrArray) drives = qsnap_drives_query (&guest->qmp, guest->process, report, error);
+  g_autoptr (GPtrArray) drives = qsnap_drives_query (&guest->qmp, guest->process, NULL, error);
 
   if (drives == NULL)
     return FALSE;

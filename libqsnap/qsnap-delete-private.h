@@ -49,8 +49,12 @@ typedef struct
   gboolean marked;
   /* The guest is stopped by us, for the last pass of a merge. */
   gboolean stopped;
-  /* QsnapDeleteDisk */
+  /* QsnapDeleteDisk: of those that have an overlay */
   GPtrArray *disks;
+  /* What goes with the snapshot: clones and copies (paths); the manifest's disks that have a
+   * snapshot inside their image (JsonObject, the manifest's). */
+  GPtrArray *images;
+  GPtrArray *internal;
 
   /* Of the session; NULL without one. */
   QsnapGuest *guest;
@@ -77,6 +81,9 @@ gboolean qsnap_delete_mark (QsnapDelete *deletion, GError **error);
 void qsnap_delete_unmark (QsnapDelete *deletion);
 /* What is left of the directory, the mark last. */
 gboolean qsnap_delete_remove_files (QsnapDelete *deletion, GError **error);
+
+/* Snapshots inside images: by the guest's QEMU, or where no QEMU has the image open. */
+gboolean qsnap_delete_internal (QsnapDelete *deletion, GError **error);
 
 /* The guest writes to the base, or will, and the overlay is gone. */
 gboolean qsnap_delete_merge (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error);

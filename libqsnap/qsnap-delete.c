@@ -11,6 +11,7 @@
 #include "memory/qsnap-io.h"
 #include "qsnap-delete-private.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest-disk.h"
 #include "qsnap-manifest.h"
 #include "qsnap-session-private.h"
 #include "qsnap-snapshot-private.h"
@@ -68,7 +69,7 @@ read_manifest (QsnapDelete *deletion, GError **error)
 
 /* What a manifest names is merged and removed. */
 static gboolean
-add_disk (QsnapDelete *deletion, JsonObject *object, GError **error)
+add_overlay (QsnapDelete *deletion, JsonObject *object, GError **error)
 {
   QsnapDeleteDisk *disk = g_new0 (QsnapDeleteDisk, 1);
   struct stat found;
@@ -78,17 +79,55 @@ add_disk (QsnapDelete *deletion, JsonObject *object, GError **error)
   disk->base = qsnap_json_get_string (disk->identity, "file");
   disk->base_format = qsnap_json_get_string (disk->identity, "format");
   disk->overlay = qsnap_json_get_string (qsnap_json_get_object (object, "overlay"), "file");
+  if (disk->overlay == NULL)
+    {
+      g_free (disk);
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                   "the guest goes on in an overlay that is in no local file, from which it cannot "
+                   "be brought back to %s",
+                   qsnap_json_get_string (qsnap_json_get_object (object, "base"), "file"));
+      return FALSE;
+    }
+
   disk->has_overlay = lstat (disk->overlay, &found) == 0;
   disk->size = disk->has_overlay ? (guint64)found.st_blocks * 512 : 0;
   g_ptr_array_add (deletion->disks, disk);
 
-  if (strstr (disk->overlay, ".qsnap-") != NULL && (!disk->has_overlay || S_ISREG (found.st_mode)))
+  /* Names that the library does not choose are believed if they are the caller's own. */
+  if (!disk->has_overlay ||
+      (S_ISREG (found.st_mode) &&
+       (strstr (disk->overlay, ".qsnap-") != NULL || found.st_uid == geteuid ())))
     return TRUE;
 
   g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "%s is no overlay of a snapshot",
                disk->overlay);
 
   return FALSE;
+}
+
+static gboolean
+add_disk (QsnapDelete *deletion, JsonObject *disk, GError **error)
+{
+  char *image;
+
+  switch (qsnap_manifest_disk_mode (disk))
+    {
+    case QSNAP_DISK_MODE_CLONE:
+    case QSNAP_DISK_MODE_COPY:
+      image = qsnap_manifest_disk_base (disk, deletion->path);
+      if (image != NULL)
+        g_ptr_array_add (deletion->images, image);
+      return TRUE;
+    case QSNAP_DISK_MODE_INTERNAL:
+      g_ptr_array_add (deletion->internal, disk);
+      return TRUE;
+    case QSNAP_DISK_MODE_EXCLUDE:
+      return TRUE;
+    case QSNAP_DISK_MODE_OVERLAY:
+    case QSNAP_DISK_MODE_AUTO:
+    default:
+      return add_overlay (deletion, disk, error);
+    }
 }
 
 static gboolean
@@ -134,6 +173,8 @@ clear (QsnapDelete *deletion)
   g_clear_pointer (&deletion->watch, qsnap_watch_unref);
   g_clear_pointer (&deletion->guest, qsnap_guest_free);
   g_ptr_array_unref (deletion->disks);
+  g_ptr_array_unref (deletion->images);
+  g_ptr_array_unref (deletion->internal);
   g_clear_pointer (&deletion->manifest, json_object_unref);
   if (deletion->dir_fd >= 0)
     close (deletion->dir_fd);
@@ -207,7 +248,8 @@ merge (QsnapDelete *deletion, GError **error)
 {
   set_phase (deletion, QSNAP_PHASE_MERGING);
 
-  return qsnap_delete_mark (deletion, error) && merge_all (deletion, error);
+  return qsnap_delete_mark (deletion, error) && merge_all (deletion, error) &&
+         qsnap_delete_internal (deletion, error);
 }
 
 /* The guest can be used as before; whether the snapshot can depends on how far this came. */
@@ -252,7 +294,9 @@ qsnap_delete_run (QsnapSnapshot *snapshot,
                            .operation = operation,
                            .cancellable = cancellable,
                            .dir_fd = -1,
-                           .disks = g_ptr_array_new_with_free_func (disk_free) };
+                           .disks = g_ptr_array_new_with_free_func (disk_free),
+                           .images = g_ptr_array_new_with_free_func (g_free),
+                           .internal = g_ptr_array_new () };
   gboolean deleted = delete (&deletion, error);
 
   clear (&deletion);

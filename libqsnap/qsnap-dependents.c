@@ -171,7 +171,8 @@ image_below_disk (Search *search, JsonObject *disk)
 static void
 explain (Search *search, const char *overlay, char *reason)
 {
-  g_hash_table_add (search->explained, g_strdup (overlay));
+  if (overlay != NULL)
+    g_hash_table_add (search->explained, g_strdup (overlay));
   if (!g_ptr_array_find_with_equal_func (search->reasons, reason, g_str_equal, NULL))
     g_ptr_array_add (search->reasons, g_strdup (reason));
   g_free (reason);
@@ -197,15 +198,15 @@ look_at_manifest (Search *search, const char *folder, JsonObject *manifest)
 static void
 look_at_journal (Search *search, const char *folder, JsonObject *journal)
 {
-  JsonArray *overlays = qsnap_json_get_array (journal, "overlays");
+  JsonArray *disks = qsnap_json_get_array (journal, "disks");
 
-  for (guint i = 0; i < json_array_get_length (overlays); i++)
+  for (guint i = 0; i < json_array_get_length (disks); i++)
     {
-      JsonObject *overlay = qsnap_json_array_object (overlays, i);
-      const char *image = image_of (search, qsnap_json_get_string (overlay, "base"));
+      JsonObject *disk = qsnap_json_array_object (disks, i);
+      const char *image = image_of (search, qsnap_json_get_string (disk, "base"));
 
       if (image != NULL)
-        explain (search, qsnap_json_get_string (overlay, "overlay"),
+        explain (search, qsnap_json_get_string (disk, "new-file"),
                  g_strdup_printf ("a capture into %s, which has not ended or has to be recovered, "
                                   "stands on %s",
                                   folder, image));

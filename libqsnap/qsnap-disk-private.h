@@ -8,7 +8,8 @@
 
 G_BEGIN_DECLS
 
-/* From an element of the manifest's "disks", which has been checked. */
-QsnapDisk *qsnap_disk_new (JsonObject *object);
+/* From an element of the manifest's "disks", which has been checked; @directory is the
+ * snapshot's. */
+QsnapDisk *qsnap_disk_new (JsonObject *object, const char *directory);
 
 G_END_DECLS

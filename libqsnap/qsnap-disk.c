@@ -4,6 +4,7 @@
 
 #include "qsnap-disk-private.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest-disk.h"
 
 /**
  * SECTION:qsnap-disk
@@ -33,6 +34,7 @@ struct _QsnapDisk
   char *base;
   char *overlay;
   guint64 size;
+  QsnapDiskMode mode;
 };
 
 G_DEFINE_FINAL_TYPE (QsnapDisk, qsnap_disk, G_TYPE_OBJECT)
@@ -45,6 +47,7 @@ enum
   PROP_BASE,
   PROP_OVERLAY,
   PROP_SIZE,
+  PROP_MODE,
   N_PROPS
 };
 
@@ -89,6 +92,9 @@ qsnap_disk_get_property (GObject *object, guint id, GValue *value, GParamSpec *p
     case PROP_SIZE:
       g_value_set_uint64 (value, self->size);
       break;
+    case PROP_MODE:
+      g_value_set_enum (value, self->mode);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     }
@@ -131,8 +137,9 @@ qsnap_disk_class_init (QsnapDiskClass *klass)
    * QsnapDisk:base:
    *
    * The image that holds the disk at the point in time, as an absolute path in the file system's
-   * encoding. Nothing may write to it, or boot from it, as long as the snapshot or the overlay
-   * is needed.
+   * encoding; %NULL where that is no local file, or the disk was left out. Nothing may write to it,
+   * or boot from it, as long as the snapshot or the overlay is needed; with
+   * %QSNAP_DISK_MODE_INTERNAL it is the guest's own image, and the guest goes on in it.
    *
    * Since: 1.0
    */
@@ -141,7 +148,7 @@ qsnap_disk_class_init (QsnapDiskClass *klass)
    * QsnapDisk:overlay:
    *
    * The image that the guest writes to since, as an absolute path: the guest's disk is now this
-   * file.
+   * file. %NULL where it goes on in the image that it had, or in what is no local file.
    *
    * Since: 1.0
    */
@@ -155,6 +162,16 @@ qsnap_disk_class_init (QsnapDiskClass *klass)
    */
   props[PROP_SIZE] = g_param_spec_uint64 ("size", NULL, NULL, 0, G_MAXUINT64, 0, flags);
 
+  /**
+   * QsnapDisk:mode:
+   *
+   * How the disk got into the snapshot; never %QSNAP_DISK_MODE_AUTO.
+   *
+   * Since: 1.0
+   */
+  props[PROP_MODE] =
+      g_param_spec_enum ("mode", NULL, NULL, QSNAP_TYPE_DISK_MODE, QSNAP_DISK_MODE_OVERLAY, flags);
+
   g_object_class_install_properties (object_class, N_PROPS, props);
 }
 
@@ -164,7 +181,7 @@ qsnap_disk_init (QsnapDisk *self)
 }
 
 QsnapDisk *
-qsnap_disk_new (JsonObject *object)
+qsnap_disk_new (JsonObject *object, const char *directory)
 {
   QsnapDisk *self = g_object_new (QSNAP_TYPE_DISK, NULL);
   JsonObject *base = qsnap_json_get_object (object, "base");
@@ -174,7 +191,9 @@ qsnap_disk_new (JsonObject *object)
   self->node = g_strdup (qsnap_json_get_string (object, "node"));
   self->size = (guint64)qsnap_json_get_int (object, "size", 0);
   self->format = g_strdup (qsnap_json_get_string (base, "format"));
-  self->base = g_strdup (qsnap_json_get_string (base, "file"));
+  self->mode = qsnap_manifest_disk_mode (object);
+  if (self->mode != QSNAP_DISK_MODE_EXCLUDE)
+    self->base = qsnap_manifest_disk_base (object, directory);
   self->overlay = g_strdup (qsnap_json_get_string (overlay, "file"));
 
   return self;
@@ -238,11 +257,9 @@ qsnap_disk_get_format (QsnapDisk *self)
  * qsnap_disk_get_base:
  * @self: a disk
  *
- * The image that holds the disk at the point in time, as an absolute path in the file system's
- * encoding. Nothing may write to it, or boot from it, as long as the snapshot or the overlay
- * is needed.
+ * Gets #QsnapDisk:base.
  *
- * Returns: the base
+ * Returns: (nullable): the base
  *
  * Since: 1.0
  */
@@ -258,10 +275,9 @@ qsnap_disk_get_base (QsnapDisk *self)
  * qsnap_disk_get_overlay:
  * @self: a disk
  *
- * The image that the guest writes to since, as an absolute path: the guest's disk is now this
- * file.
+ * Gets #QsnapDisk:overlay.
  *
- * Returns: the overlay
+ * Returns: (nullable): the overlay
  *
  * Since: 1.0
  */
@@ -289,4 +305,22 @@ qsnap_disk_get_size (QsnapDisk *self)
   g_return_val_if_fail (QSNAP_IS_DISK (self), 0);
 
   return self->size;
+}
+
+/**
+ * qsnap_disk_get_mode:
+ * @self: a disk
+ *
+ * How the disk got into the snapshot.
+ *
+ * Returns: the mode
+ *
+ * Since: 1.0
+ */
+QsnapDiskMode
+qsnap_disk_get_mode (QsnapDisk *self)
+{
+  g_return_val_if_fail (QSNAP_IS_DISK (self), QSNAP_DISK_MODE_OVERLAY);
+
+  return self->mode;
 }

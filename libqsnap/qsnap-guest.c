@@ -44,6 +44,7 @@ qsnap_guest_free (QsnapGuest *guest)
   g_free (guest->uuid);
   g_free (guest->run_state);
   g_ptr_array_unref (guest->drives);
+  g_clear_pointer (&guest->read_only, json_array_unref);
   g_clear_pointer (&guest->capabilities, g_hash_table_unref);
   g_hash_table_unref (guest->wanted_capabilities);
   g_free (guest);
@@ -70,9 +71,25 @@ qsnap_guest_snapshot_resumes (QsnapGuest *guest)
 }
 
 gboolean
+qsnap_guest_goes_on (QsnapGuest *guest)
+{
+  return guest->was_running && guest->leave == QSNAP_LEAVE_RUNNING;
+}
+
+gboolean
 qsnap_guest_needs_plain_migration (QsnapGuest *guest)
 {
-  return !guest->was_running && qsnap_guest_snapshot_resumes (guest);
+  if (guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT)
+    return !qsnap_guest_goes_on (guest) && qsnap_guest_snapshot_resumes (guest);
+
+  return guest->mode == QSNAP_SNAPSHOT_MODE_STOPPED ||
+         (guest->mode == QSNAP_SNAPSHOT_MODE_LIVE && !guest->was_running);
+}
+
+gboolean
+qsnap_guest_is_saved_live (QsnapGuest *guest)
+{
+  return guest->mode == QSNAP_SNAPSHOT_MODE_LIVE && guest->was_running;
 }
 
 gboolean

@@ -24,10 +24,18 @@ typedef struct
   gint64 ram_size;
   gint64 n_vcpus;
 
+  /* What is to be done; a fallback has been decided on. */
+  QsnapSnapshotMode mode;
+  QsnapLeave leave;
+
   char *run_state;
   gboolean was_running;
+  /* libvirt has started it. */
+  gboolean managed;
   /* QsnapDrive */
   GPtrArray *drives;
+  /* What the manifest says of the read-only ones. */
+  JsonArray *read_only;
   /* Capability name → its state as it was found; those that have to be changed for the capture are
    * in wanted_capabilities with the state that is needed. */
   GHashTable *capabilities;
@@ -55,9 +63,15 @@ GHashTable *qsnap_guest_found_capabilities (QsnapGuest *guest);
  * are taken for the former. */
 gboolean qsnap_guest_snapshot_resumes (QsnapGuest *guest);
 
-/* Whether the memory of this guest, which is paused, has to be saved by a plain migration, as a
- * background snapshot would start it. */
+/* Whether the guest runs, and is to run again right after the point in time. */
+gboolean qsnap_guest_goes_on (QsnapGuest *guest);
+
+/* Whether the memory is saved by a plain migration of a guest that stands still: it is wanted so,
+ * or a background snapshot would start a guest that is not to run. */
 gboolean qsnap_guest_needs_plain_migration (QsnapGuest *guest);
+
+/* Whether it is saved by a plain migration of a guest that runs. */
+gboolean qsnap_guest_is_saved_live (QsnapGuest *guest);
 
 /* 7.2 writes the stream's headers before it takes its big lock: a full pipe holds it there, with
  * QMP alive and all RAM read. Measured for this version only. */

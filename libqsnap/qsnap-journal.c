@@ -16,23 +16,27 @@
 
 #define MAX_SIZE (16 * 1024 * 1024)
 
+static JsonObject *
+disk_to_json (QsnapDrive *drive)
+{
+  gboolean reuse = drive->options != NULL && qsnap_disk_options_get_reuse (drive->options);
+
+  return qsnap_json_object_new (
+      "mode", 's', qsnap_enum_nick (QSNAP_TYPE_DISK_MODE, drive->mode), "device", 's',
+      drive->device, "qdev", 's', drive->qdev, "base-node", 's', drive->node, "base", 's',
+      drive->file, "base-format", 's', qsnap_drive_format (drive), "nvram-block", 's',
+      drive->nvram_block, "new-file", 's', drive->new_file, "new-format", 's', drive->new_format,
+      "new-node", 's', drive->new_node, "new-file-node", 's', drive->new_file_node, "internal-name",
+      's', drive->internal_name, "reused", 'b', reuse, NULL);
+}
+
 static JsonArray *
-overlays_to_json (GPtrArray *drives)
+disks_to_json (GPtrArray *drives)
 {
   JsonArray *array = json_array_new ();
 
   for (guint i = 0; i < drives->len; i++)
-    {
-      QsnapDrive *drive = g_ptr_array_index (drives, i);
-
-      json_array_add_object_element (
-          array, qsnap_json_object_new (
-                     "device", 's', drive->device, "qdev", 's', drive->qdev, "base-node", 's',
-                     drive->node, "base", 's', drive->file, "base-format", 's',
-                     qsnap_drive_format (drive), "nvram-block", 's', drive->nvram_block, "overlay",
-                     's', drive->overlay_file, "overlay-node", 's', drive->overlay_node,
-                     "overlay-file-node", 's', drive->overlay_file_node, NULL));
-    }
+    json_array_add_object_element (array, disk_to_json (g_ptr_array_index (drives, i)));
 
   return array;
 }
@@ -79,10 +83,12 @@ qsnap_journal_start (QsnapJournal *journal,
       "client-start", 'i', qsnap_process_start_time (getpid ()), "qemu-pid", 'i',
       (gint64)guest->process->pid, "qemu-start", 'i',
       qsnap_process_start_time (guest->process->pid), "qemu-version", 's', guest->version,
-      "run-state", 's', guest->run_state, "shutdown-action", 's', guest->shutdown_action,
-      "ends-on-panic", 'b', guest->ends_on_panic, "capabilities", 'o', capabilities_to_json (guest),
-      "overlays", 'a', overlays_to_json (guest->drives), "directory-made", 'b', directory_made,
-      NULL);
+      "run-state", 's', guest->run_state, "mode", 's',
+      qsnap_enum_nick (QSNAP_TYPE_SNAPSHOT_MODE, guest->mode), "leave", 's',
+      qsnap_enum_nick (QSNAP_TYPE_LEAVE, guest->leave), "shutdown-action", 's',
+      guest->shutdown_action, "ends-on-panic", 'b', guest->ends_on_panic, "capabilities", 'o',
+      capabilities_to_json (guest), "disks", 'a', disks_to_json (guest->drives), "directory-made",
+      'b', directory_made, NULL);
 
   return write_journal (journal, error);
 }
@@ -106,14 +112,14 @@ qsnap_journal_flag (QsnapJournal *journal, const char *name)
 void
 qsnap_journal_note_merged (QsnapJournal *journal, QsnapDrive *drive)
 {
-  JsonArray *overlays = qsnap_json_get_array (journal->json, "overlays");
+  JsonArray *disks = qsnap_json_get_array (journal->json, "disks");
 
-  for (guint i = 0; i < json_array_get_length (overlays); i++)
+  for (guint i = 0; i < json_array_get_length (disks); i++)
     {
-      JsonObject *overlay = qsnap_json_array_object (overlays, i);
+      JsonObject *disk = qsnap_json_array_object (disks, i);
 
-      if (g_strcmp0 (qsnap_json_get_string (overlay, "overlay-node"), drive->overlay_node) == 0)
-        json_object_set_boolean_member (overlay, QSNAP_JOURNAL_MERGED, drive->merged);
+      if (g_strcmp0 (qsnap_json_get_string (disk, "new-node"), drive->new_node) == 0)
+        json_object_set_boolean_member (disk, QSNAP_JOURNAL_MERGED, drive->merged);
     }
 
   (void)write_journal (journal, NULL);
@@ -162,56 +168,75 @@ check_strings (JsonObject *object, const char *const *names, GError **error)
   return TRUE;
 }
 
-/* STEM.qsnap-ID.qcow2, with nothing to resolve in it. */
-static gboolean
-is_overlay_name (const char *path, const char *id)
+gboolean
+qsnap_journal_chose_name (const char *path, const char *id)
 {
-  g_autofree char *canonical = g_canonicalize_filename (path, "/");
   g_autofree char *name = g_path_get_basename (path);
   g_autofree char *ending = g_strdup_printf (".qsnap-%s.qcow2", id);
 
-  return g_str_equal (path, canonical) && g_str_has_suffix (name, ending) &&
-         strlen (name) > strlen (ending);
+  return g_str_has_suffix (name, ending) && strlen (name) > strlen (ending);
 }
 
-/* Files are removed and merged, nodes deleted, by these names. */
+/* With nothing to resolve in it. */
 static gboolean
-check_overlay (JsonObject *overlay, const char *id, GError **error)
+is_plain (const char *path)
 {
-  const char *base = qsnap_json_get_string (overlay, "base");
-  const char *file = qsnap_json_get_string (overlay, "overlay");
+  g_autofree char *canonical = g_canonicalize_filename (path, "/");
+
+  return g_str_equal (path, canonical);
+}
+
+/* Files are merged and removed by these names. Of what another user began only those are believed
+ * that the library chooses itself. */
+static gboolean
+check_new_file (QsnapJournal *journal, JsonObject *disk, const char *id, GError **error)
+{
+  const char *file = qsnap_json_get_string (disk, "new-file");
+
+  if (file == NULL)
+    return TRUE;
+  if (!is_plain (file) || g_strcmp0 (qsnap_json_get_string (disk, "base"), file) == 0)
+    return corrupt (error, "disks: %s is no name of a new image", file);
+  if (journal->owner == geteuid () || qsnap_journal_chose_name (file, id))
+    return TRUE;
+
+  return corrupt (error, "disks: %s is no name of an overlay of this capture", file);
+}
+
+static gboolean
+check_disk (QsnapJournal *journal, JsonObject *disk, const char *id, GError **error)
+{
+  static const char *const strings[] = { "mode",     "base-node",     "base-format",
+                                         "new-node", "new-file-node", NULL };
+  const char *base = qsnap_json_get_string (disk, "base");
   g_autofree char *nodes = g_strdup_printf ("qsnap-%s-", id);
 
-  if (!g_path_is_absolute (base) || !g_path_is_absolute (file))
-    return corrupt (error, "overlays: a path is not absolute");
-  if (!is_overlay_name (file, id) || g_str_equal (base, file))
-    return corrupt (error, "overlays: %s is no name of an overlay of this capture", file);
-  if (!g_str_has_prefix (qsnap_json_get_string (overlay, "overlay-node"), nodes) ||
-      !g_str_has_prefix (qsnap_json_get_string (overlay, "overlay-file-node"), nodes))
-    return corrupt (error, "overlays: a node is not of this capture");
+  if (!check_strings (disk, strings, error))
+    return FALSE;
+  if (qsnap_json_get_enum (disk, "mode", QSNAP_TYPE_DISK_MODE, -1) == -1)
+    return corrupt (error, "disks: a mode is not known");
+  if (base != NULL && !g_path_is_absolute (base))
+    return corrupt (error, "disks: a path is not absolute");
+  if (!g_str_has_prefix (qsnap_json_get_string (disk, "new-node"), nodes) ||
+      !g_str_has_prefix (qsnap_json_get_string (disk, "new-file-node"), nodes))
+    return corrupt (error, "disks: a node is not of this capture");
 
-  return TRUE;
+  return check_new_file (journal, disk, id, error);
 }
 
 static gboolean
-check_overlays (JsonArray *overlays, const char *id, GError **error)
+check_disks (QsnapJournal *journal, JsonArray *disks, const char *id, GError **error)
 {
-  static const char *const strings[] = { "base-node", "base",         "base-format",
-                                         "overlay",   "overlay-node", "overlay-file-node",
-                                         NULL };
+  if (disks == NULL)
+    return corrupt (error, "disks is missing or wrong");
 
-  if (overlays == NULL)
-    return corrupt (error, "overlays is missing or wrong");
-
-  for (guint i = 0; i < json_array_get_length (overlays); i++)
+  for (guint i = 0; i < json_array_get_length (disks); i++)
     {
-      JsonObject *overlay = qsnap_json_array_object (overlays, i);
+      JsonObject *disk = qsnap_json_array_object (disks, i);
 
-      if (overlay == NULL)
-        return corrupt (error, "overlays has an element that is no object");
-      if (!check_strings (overlay, strings, error))
-        return FALSE;
-      if (!check_overlay (overlay, id, error))
+      if (disk == NULL)
+        return corrupt (error, "disks has an element that is no object");
+      if (!check_disk (journal, disk, id, error))
         return FALSE;
     }
 
@@ -225,7 +250,7 @@ is_id (const char *id)
 }
 
 static gboolean
-check_journal (JsonObject *journal, GError **error)
+check_journal (QsnapJournal *read, JsonObject *journal, GError **error)
 {
   static const char *const strings[] = {
     "step", "id", "name", "qemu-version", "run-state", "shutdown-action", NULL
@@ -247,8 +272,8 @@ check_journal (JsonObject *journal, GError **error)
   if (!is_id (qsnap_json_get_string (journal, "id")))
     return corrupt (error, "id is wrong");
 
-  return check_overlays (qsnap_json_get_array (journal, "overlays"),
-                         qsnap_json_get_string (journal, "id"), error);
+  return check_disks (read, qsnap_json_get_array (journal, "disks"),
+                      qsnap_json_get_string (journal, "id"), error);
 }
 
 gboolean
@@ -268,12 +293,12 @@ qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error)
   node = qsnap_json_parse_object (text, length, &failure);
   if (node == NULL)
     return corrupt (error, "%s", failure->message);
-  if (!check_journal (json_node_get_object (node), error))
-    return FALSE;
 
   journal->dir_fd = dir_fd;
   (void)fstatat (dir_fd, QSNAP_JOURNAL_FILE, &found, AT_SYMLINK_NOFOLLOW);
   journal->owner = found.st_uid;
+  if (!check_journal (journal, json_node_get_object (node), error))
+    return FALSE;
   /* A copy: the parser's own cannot be changed. */
   copy = json_from_string (text, NULL);
   journal->json = json_node_dup_object (copy);

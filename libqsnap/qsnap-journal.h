@@ -13,11 +13,12 @@ G_BEGIN_DECLS
 #define QSNAP_JOURNAL_FILE "journal.json"
 
 /* Flags. It is being undone, and must not be sealed any more; the guest was stopped by an undo; it
- * was paused, and stood still until all its memory had come. Of an overlay: the guest writes to its
- * base again. */
+ * was paused, and stood still until all its memory had come; all copies of disks are complete. Of
+ * an overlay: the guest writes to its base again. */
 #define QSNAP_JOURNAL_UNDOING "undoing"
 #define QSNAP_JOURNAL_STOPPED "stopped-to-merge"
 #define QSNAP_JOURNAL_STAYED_PAUSED "stayed-paused"
+#define QSNAP_JOURNAL_COPIED "copied"
 #define QSNAP_JOURNAL_MERGED "merged"
 
 typedef struct
@@ -28,7 +29,7 @@ typedef struct
   JsonObject *json;
 } QsnapJournal;
 
-/* @guest's overlays have been planned. */
+/* What is done with @guest's disks has been planned. */
 gboolean qsnap_journal_start (QsnapJournal *journal,
                               int dir_fd,
                               gboolean directory_made,
@@ -57,6 +58,9 @@ gboolean qsnap_journal_step (QsnapJournal *journal, const char *step, GError **e
 /* The journal that was left in a directory. Its members are checked: what does not fit is
  * QSNAP_ERROR_CORRUPT, and no journal G_IO_ERROR_NOT_FOUND. */
 gboolean qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error);
+
+/* Whether the library names an overlay of the capture so: STEM.qsnap-ID.qcow2. */
+gboolean qsnap_journal_chose_name (const char *path, const char *id);
 
 gboolean qsnap_journal_remove (QsnapJournal *journal, GError **error);
 void qsnap_journal_clear (QsnapJournal *journal);

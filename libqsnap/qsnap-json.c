@@ -160,6 +160,26 @@ qsnap_json_get_array (JsonObject *object, const char *name)
   return object != NULL ? qsnap_json_array (json_object_get_member (object, name)) : NULL;
 }
 
+const char *
+qsnap_enum_nick (GType type, gint value)
+{
+  g_autoptr (GTypeClass) klass = g_type_class_ref (type);
+  const GEnumValue *found = g_enum_get_value ((GEnumClass *)klass, value);
+
+  return found != NULL ? found->value_nick : NULL;
+}
+
+gint
+qsnap_json_get_enum (JsonObject *object, const char *name, GType type, gint otherwise)
+{
+  g_autoptr (GTypeClass) klass = g_type_class_ref (type);
+  const char *nick = qsnap_json_get_string (object, name);
+  const GEnumValue *found =
+      nick != NULL ? g_enum_get_value_by_nick ((GEnumClass *)klass, nick) : NULL;
+
+  return found != NULL ? found->value : otherwise;
+}
+
 JsonObject *
 qsnap_json_array_object (JsonArray *array, guint index)
 {

@@ -24,6 +24,10 @@ gboolean qsnap_json_get_bool (JsonObject *object, const char *name, gboolean oth
 JsonObject *qsnap_json_get_object (JsonObject *object, const char *name);
 JsonArray *qsnap_json_get_array (JsonObject *object, const char *name);
 
+/* Values of an enumeration are written as their nicks. */
+const char *qsnap_enum_nick (GType type, gint value);
+gint qsnap_json_get_enum (JsonObject *object, const char *name, GType type, gint otherwise);
+
 /* Element @index, if it is an object, else NULL. */
 JsonObject *qsnap_json_array_object (JsonArray *array, guint index);
 

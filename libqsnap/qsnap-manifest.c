@@ -12,6 +12,7 @@
 #include "memory/qsnap-checksum.h"
 #include "memory/qsnap-io.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest-disk.h"
 #include "qsnap/qsnap-error.h"
 
 #define FORMAT "qsnap-snapshot"
@@ -24,7 +25,8 @@
 
 G_STATIC_ASSERT (CHECKSUM_LENGTH == QSNAP_DIGEST_LENGTH);
 
-static gboolean G_GNUC_PRINTF (2, 3) corrupt (GError **error, const char *format, ...)
+gboolean
+qsnap_manifest_corrupt (GError **error, const char *format, ...)
 {
   g_autofree char *text = NULL;
   va_list values;
@@ -88,13 +90,14 @@ check_checksum (const char *text, gsize length, GError **error)
   g_autofree char *computed = NULL;
 
   if (digits == NULL)
-    return corrupt (error, "it has no checksum");
+    return qsnap_manifest_corrupt (error, "it has no checksum");
 
   recorded = g_strndup (digits, CHECKSUM_LENGTH);
   memset (digits, '0', CHECKSUM_LENGTH);
   computed = digest_of (copy, length);
 
-  return g_str_equal (recorded, computed) || corrupt (error, "its checksum is wrong");
+  return g_str_equal (recorded, computed) ||
+         qsnap_manifest_corrupt (error, "its checksum is wrong");
 }
 
 gboolean
@@ -125,14 +128,11 @@ qsnap_manifest_write (int dir_fd, JsonObject *manifest, GError **error)
 
 /* --- validation ---------------------------------------------------------------------------- */
 
-typedef struct
-{
-  const char *name;
-  char kind; /* 's' string, 'i' not negative, 'o' object, 'a' array */
-} Member;
-
-static gboolean
-check_members (JsonObject *object, const char *where, const Member *members, GError **error)
+gboolean
+qsnap_manifest_check_members (JsonObject *object,
+                              const char *where,
+                              const QsnapManifestMember *members,
+                              GError **error)
 {
   for (; members->name != NULL; members++)
     {
@@ -156,39 +156,14 @@ check_members (JsonObject *object, const char *where, const Member *members, GEr
           g_assert_not_reached ();
         }
       if (!good)
-        return corrupt (error, "%s%s is missing or wrong", where, members->name);
+        return qsnap_manifest_corrupt (error, "%s%s is missing or wrong", where, members->name);
     }
 
   return TRUE;
 }
 
-/* QEMU opens what a manifest names, and people read it: no detours. */
-static gboolean
-check_path (const char *path, const char *where, GError **error)
-{
-  g_autofree char *canonical = NULL;
-
-  if (!g_path_is_absolute (path))
-    return corrupt (error, "%sfile is not an absolute path", where);
-
-  canonical = g_canonicalize_filename (path, NULL);
-
-  return g_str_equal (path, canonical) || corrupt (error, "%sfile is not a plain path", where);
-}
-
-static gboolean
-check_image (JsonObject *object, const char *where, GError **error)
-{
-  static const Member members[] = { { "file", 's' }, { "format", 's' }, { NULL, 0 } };
-
-  if (!check_members (object, where, members, error))
-    return FALSE;
-
-  return check_path (qsnap_json_get_string (object, "file"), where, error);
-}
-
-static gboolean
-check_strings (JsonObject *object, const char *name, GError **error)
+gboolean
+qsnap_manifest_check_strings (JsonObject *object, const char *name, GError **error)
 {
   JsonArray *array = qsnap_json_get_array (object, name);
 
@@ -197,29 +172,7 @@ check_strings (JsonObject *object, const char *name, GError **error)
       JsonNode *element = json_array_get_element (array, i);
 
       if (!JSON_NODE_HOLDS_VALUE (element) || json_node_get_value_type (element) != G_TYPE_STRING)
-        return corrupt (error, "%s has an element that is no string", name);
-    }
-
-  return TRUE;
-}
-
-static gboolean
-check_disks (JsonArray *disks, GError **error)
-{
-  static const Member members[] = { { "device", 's' }, { "node", 's' },    { "size", 'i' },
-                                    { "base", 'o' },   { "overlay", 'o' }, { NULL, 0 } };
-
-  for (guint i = 0; i < json_array_get_length (disks); i++)
-    {
-      JsonObject *disk = qsnap_json_array_object (disks, i);
-
-      if (disk == NULL)
-        return corrupt (error, "disks has an element that is no object");
-      if (!check_members (disk, "disks: ", members, error) ||
-          !check_image (qsnap_json_get_object (disk, "base"), "disks: base: ", error) ||
-          !check_strings (qsnap_json_get_object (disk, "base"), "chain", error) ||
-          !check_image (qsnap_json_get_object (disk, "overlay"), "disks: overlay: ", error))
-        return FALSE;
+        return qsnap_manifest_corrupt (error, "%s has an element that is no string", name);
     }
 
   return TRUE;
@@ -230,31 +183,40 @@ check_time (const char *text, GError **error)
 {
   g_autoptr (GDateTime) time = g_date_time_new_from_iso8601 (text, NULL);
 
-  return time != NULL || corrupt (error, "\"%s\" is no time", text);
+  return time != NULL || qsnap_manifest_corrupt (error, "\"%s\" is no time", text);
 }
 
 static gboolean
 check_manifest (JsonObject *manifest, GError **error)
 {
-  static const Member members[] = { { "name", 's' },   { "time", 's' },   { "qemu", 'o' },
-                                    { "guest", 'o' },  { "memory", 'o' }, { "disks", 'a' },
-                                    { "timing", 'o' }, { NULL, 0 } };
-  static const Member qemu_members[] = { { "version", 's' }, { "machine", 's' }, { NULL, 0 } };
-  static const Member guest_members[] = { { "run-state", 's' }, { NULL, 0 } };
+  static const QsnapManifestMember members[] = { { "name", 's' },  { "time", 's' },
+                                                 { "qemu", 'o' },  { "guest", 'o' },
+                                                 { "disks", 'a' }, { "timing", 'o' },
+                                                 { NULL, 0 } };
+  static const QsnapManifestMember qemu_members[] = { { "version", 's' },
+                                                      { "machine", 's' },
+                                                      { NULL, 0 } };
+  static const QsnapManifestMember guest_members[] = { { "run-state", 's' }, { NULL, 0 } };
   JsonObject *qemu = qsnap_json_get_object (manifest, "qemu");
 
-  if (!check_members (manifest, "", members, error) ||
-      !check_members (qemu, "qemu: ", qemu_members, error) ||
-      !check_members (qsnap_json_get_object (manifest, "guest"), "guest: ", guest_members, error))
+  if (!qsnap_manifest_check_members (manifest, "", members, error) ||
+      !qsnap_manifest_check_members (qemu, "qemu: ", qemu_members, error) ||
+      !qsnap_manifest_check_members (qsnap_json_get_object (manifest, "guest"),
+                                     "guest: ", guest_members, error))
     return FALSE;
 
+  if (qsnap_json_get_enum (manifest, "mode", QSNAP_TYPE_SNAPSHOT_MODE, 0) !=
+          QSNAP_SNAPSHOT_MODE_DISKS_ONLY &&
+      qsnap_json_get_object (manifest, "memory") == NULL)
+    return qsnap_manifest_corrupt (error, "memory is missing or wrong");
+
   if (!qsnap_name_is_valid (qsnap_json_get_string (manifest, "name")))
-    return corrupt (error, "name is not a valid name");
+    return qsnap_manifest_corrupt (error, "name is not a valid name");
 
   return check_time (qsnap_json_get_string (manifest, "time"), error) &&
-         check_strings (qemu, "command-line", error) &&
-         check_strings (manifest, "warnings", error) &&
-         check_disks (qsnap_json_get_array (manifest, "disks"), error);
+         qsnap_manifest_check_strings (qemu, "command-line", error) &&
+         qsnap_manifest_check_strings (manifest, "warnings", error) &&
+         qsnap_manifest_check_disks (qsnap_json_get_array (manifest, "disks"), error);
 }
 
 /* --- reading ------------------------------------------------------------------------------- */
@@ -269,14 +231,14 @@ qsnap_manifest_parse (const char *text, gsize length, GError **error)
 
   if (node == NULL)
     {
-      corrupt (error, "%s", parse_error->message);
+      qsnap_manifest_corrupt (error, "%s", parse_error->message);
       return NULL;
     }
 
   manifest = json_node_get_object (node);
   if (g_strcmp0 (qsnap_json_get_string (manifest, "format"), FORMAT) != 0)
     {
-      corrupt (error, "it is not the manifest of a snapshot");
+      qsnap_manifest_corrupt (error, "it is not the manifest of a snapshot");
       return NULL;
     }
 
@@ -292,7 +254,7 @@ qsnap_manifest_parse (const char *text, gsize length, GError **error)
     }
   if (schema < 1)
     {
-      corrupt (error, "schema is missing or wrong");
+      qsnap_manifest_corrupt (error, "schema is missing or wrong");
       return NULL;
     }
 

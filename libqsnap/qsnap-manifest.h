@@ -14,6 +14,8 @@ G_BEGIN_DECLS
 /* Its name once the deletion of the snapshot has begun. */
 #define QSNAP_MANIFEST_DELETED "deleted.json"
 #define QSNAP_MANIFEST_SCHEMA 1
+/* In the snapshot's directory, for clones and copies. */
+#define QSNAP_DISKS_DIR "disks"
 
 /* Sets "format", "schema" and "checksum" in @manifest and writes it; when this returns TRUE the
  * snapshot is on stable storage. */
@@ -27,6 +29,22 @@ JsonObject *qsnap_manifest_read_deleted (int dir_fd, GError **error);
 
 /* Parses what a manifest says; split from reading for tests and fuzzing. */
 JsonObject *qsnap_manifest_parse (const char *text, gsize length, GError **error);
+
+/* For those who check a part of it; FALSE is QSNAP_ERROR_CORRUPT. */
+typedef struct
+{
+  const char *name;
+  char kind; /* 's' string, 'i' not negative, 'o' object, 'a' array */
+} QsnapManifestMember;
+
+gboolean qsnap_manifest_corrupt (GError **error, const char *format, ...) G_GNUC_PRINTF (2, 3);
+/* @members ends with a NULL name; @where begins the error's text. */
+gboolean qsnap_manifest_check_members (JsonObject *object,
+                                       const char *where,
+                                       const QsnapManifestMember *members,
+                                       GError **error);
+/* Of an array that may be missing. */
+gboolean qsnap_manifest_check_strings (JsonObject *object, const char *name, GError **error);
 
 /* Names that people give: UTF-8, 1 to 255 bytes, no control characters, no slash. */
 gboolean qsnap_name_is_valid (const char *name);

@@ -24,6 +24,7 @@ struct _QsnapOperation
   gpointer result;
   GError *error;
   gint64 last_progress;
+  gint64 last_disk_progress;
   gint stalled_ms;
 };
 
@@ -110,6 +111,18 @@ tell_progress (QsnapOperation *operation, QsnapSnapshot *snapshot)
 }
 
 static void
+tell_disk_progress (QsnapOperation *operation, QsnapSnapshot *snapshot)
+{
+  qsnap_session_notify_disk_progress (operation->session);
+}
+
+static void
+tell_disks_complete (QsnapOperation *operation, QsnapSnapshot *snapshot)
+{
+  qsnap_session_emit_disks_complete (operation->session, snapshot);
+}
+
+static void
 tell_point_in_time (QsnapOperation *operation, QsnapSnapshot *snapshot)
 {
   qsnap_session_emit_point_in_time (operation->session, snapshot);
@@ -155,6 +168,19 @@ qsnap_operation_set_progress (QsnapOperation *operation, guint64 done, guint64 t
 }
 
 void
+qsnap_operation_set_disk_progress (QsnapOperation *operation, guint64 done, guint64 total)
+{
+  gint64 now = g_get_monotonic_time ();
+
+  qsnap_session_put_disk_progress (operation->session, done, total);
+  if (done != total && now - operation->last_disk_progress < PROGRESS_INTERVAL_US)
+    return;
+
+  operation->last_disk_progress = now;
+  tell (operation, tell_disk_progress, NULL);
+}
+
+void
 qsnap_operation_point_in_time (QsnapOperation *operation, QsnapSnapshot *snapshot)
 {
   tell (operation, tell_point_in_time, snapshot);
@@ -165,6 +191,12 @@ qsnap_operation_stalled (QsnapOperation *operation, guint milliseconds)
 {
   g_atomic_int_set (&operation->stalled_ms, (gint)milliseconds);
   tell (operation, tell_stalled, NULL);
+}
+
+void
+qsnap_operation_disks_complete (QsnapOperation *operation, QsnapSnapshot *snapshot)
+{
+  tell (operation, tell_disks_complete, snapshot);
 }
 
 void

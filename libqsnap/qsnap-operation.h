@@ -39,9 +39,12 @@ QsnapSession *qsnap_operation_get_session (QsnapOperation *operation);
 void qsnap_operation_set_phase (QsnapOperation *operation, QsnapPhase phase);
 /* Told on at most ten times a second. */
 void qsnap_operation_set_progress (QsnapOperation *operation, guint64 done, guint64 total);
+/* Of the copies of disks. */
+void qsnap_operation_set_disk_progress (QsnapOperation *operation, guint64 done, guint64 total);
 void qsnap_operation_point_in_time (QsnapOperation *operation, QsnapSnapshot *snapshot);
 /* Nothing was written for so long. */
 void qsnap_operation_stalled (QsnapOperation *operation, guint milliseconds);
+void qsnap_operation_disks_complete (QsnapOperation *operation, QsnapSnapshot *snapshot);
 void qsnap_operation_memory_complete (QsnapOperation *operation, QsnapSnapshot *snapshot);
 
 G_END_DECLS

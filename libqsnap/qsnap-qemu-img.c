@@ -103,3 +103,31 @@ qsnap_qemu_img_commit (const char *overlay,
   return check_overlay (overlay, base, cancellable, error) &&
          qsnap_qemu_img_run (commit, NULL, cancellable, error);
 }
+
+gboolean
+qsnap_qemu_img_has_snapshot (const char *file, const char *name, gboolean *there, GError **error)
+{
+  const char *const command[] = { "qemu-img", "info",  "-U", "--output=json",
+                                  "-f",       "qcow2", file, NULL };
+  g_autoptr (JsonNode) reply = NULL;
+  JsonArray *list;
+
+  if (!qsnap_qemu_img_run (command, &reply, NULL, error))
+    return FALSE;
+
+  *there = FALSE;
+  list = qsnap_json_get_array (qsnap_json_object (reply), "snapshots");
+  for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
+    *there |=
+        g_strcmp0 (qsnap_json_get_string (qsnap_json_array_object (list, i), "name"), name) == 0;
+
+  return TRUE;
+}
+
+gboolean
+qsnap_qemu_img_delete_snapshot (const char *file, const char *name, GError **error)
+{
+  const char *const command[] = { "qemu-img", "snapshot", "-q", "-d", name, file, NULL };
+
+  return qsnap_qemu_img_run (command, NULL, NULL, error);
+}

@@ -26,4 +26,9 @@ gboolean qsnap_qemu_img_commit (const char *overlay,
                                 GCancellable *cancellable,
                                 GError **error);
 
+/* Snapshots inside a qcow2 image. */
+gboolean
+qsnap_qemu_img_has_snapshot (const char *file, const char *name, gboolean *there, GError **error);
+gboolean qsnap_qemu_img_delete_snapshot (const char *file, const char *name, GError **error);
+
 G_END_DECLS

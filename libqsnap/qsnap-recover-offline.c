@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "disk/qsnap-new-image.h"
 #include "memory/qsnap-io.h"
 #include "qsnap-json.h"
 #include "qsnap-manifest.h"
@@ -43,6 +44,12 @@ holds_something (const char *file, gboolean *holds, GError **error)
   return output != NULL;
 }
 
+static gboolean
+is_reused (QsnapDrive *drive)
+{
+  return drive->options != NULL && qsnap_disk_options_get_reuse (drive->options);
+}
+
 /* --- may it be merged ---------------------------------------------------------------------- */
 
 static gboolean G_GNUC_PRINTF (3, 4)
@@ -66,7 +73,7 @@ check_owner (QsnapCapture *capture, QsnapDrive *drive, const struct stat *found,
   struct stat base;
 
   if (!S_ISREG (found->st_mode))
-    return refuse (error, QSNAP_ERROR_CORRUPT, "%s is not a regular file", drive->overlay_file);
+    return refuse (error, QSNAP_ERROR_CORRUPT, "%s is not a regular file", drive->new_file);
   if (capture->journal.owner == geteuid ())
     return TRUE;
   if (stat (drive->file, &base) == 0 && base.st_uid == capture->journal.owner &&
@@ -74,14 +81,14 @@ check_owner (QsnapCapture *capture, QsnapDrive *drive, const struct stat *found,
     return TRUE;
 
   return refuse (error, QSNAP_ERROR_CORRUPT, "%s or %s is not of the user whose journal this is",
-                 drive->overlay_file, drive->file);
+                 drive->new_file, drive->file);
 }
 
 /* It must be what was planned: a qcow2 image over that base. */
 static gboolean
 check_overlay (QsnapDrive *drive, GError **error)
 {
-  g_autoptr (JsonNode) reply = ask_image (drive->overlay_file, error);
+  g_autoptr (JsonNode) reply = ask_image (drive->new_file, error);
   JsonObject *info = qsnap_json_object (reply);
 
   if (reply == NULL)
@@ -90,7 +97,7 @@ check_overlay (QsnapDrive *drive, GError **error)
       g_strcmp0 (qsnap_json_get_string (info, "backing-filename-format"), drive->driver) == 0)
     return TRUE;
 
-  return refuse (error, QSNAP_ERROR_CORRUPT, "%s does not stand on %s", drive->overlay_file,
+  return refuse (error, QSNAP_ERROR_CORRUPT, "%s does not stand on %s", drive->new_file,
                  drive->file);
 }
 
@@ -132,7 +139,7 @@ check_base (QsnapCapture *capture, QsnapDrive *drive, const struct stat *overlay
 static gboolean
 check_nothing_on_it (QsnapDrive *drive, GError **error)
 {
-  g_autofree char *folder = g_path_get_dirname (drive->overlay_file);
+  g_autofree char *folder = g_path_get_dirname (drive->new_file);
   g_autoptr (GDir) dir = g_dir_open (folder, 0, error);
   const char *name;
 
@@ -144,12 +151,12 @@ check_nothing_on_it (QsnapDrive *drive, GError **error)
       g_autofree char *path = g_build_filename (folder, name, NULL);
       g_autoptr (JsonNode) reply = NULL;
 
-      if (strstr (name, ".qsnap-") == NULL || g_str_equal (path, drive->overlay_file))
+      if (strstr (name, ".qsnap-") == NULL || g_str_equal (path, drive->new_file))
         continue;
 
       reply = ask_image (path, NULL);
       if (g_strcmp0 (qsnap_json_get_string (qsnap_json_object (reply), "full-backing-filename"),
-                     drive->overlay_file) == 0)
+                     drive->new_file) == 0)
         return refuse (error, QSNAP_ERROR_BLOCKED, "%s stands on it", path);
     }
 
@@ -161,8 +168,8 @@ check_nothing_on_it (QsnapDrive *drive, GError **error)
 static gboolean
 commit (QsnapCapture *capture, QsnapDrive *drive, const struct stat *found, GError **error)
 {
-  const char *const command[] = { "qemu-img",          "commit", "-q", "-d", "-f", "qcow2",
-                                  drive->overlay_file, NULL };
+  const char *const command[] = { "qemu-img", "commit",        "-q", "-d", "-f",
+                                  "qcow2",    drive->new_file, NULL };
 
   if (!check_base (capture, drive, found, error))
     return FALSE;
@@ -183,7 +190,7 @@ merge (QsnapCapture *capture, QsnapDrive *drive, const struct stat *found, GErro
     return TRUE;
 
   return check_overlay (drive, error) && check_nothing_on_it (drive, error) &&
-         holds_something (drive->overlay_file, &holds, error) &&
+         holds_something (drive->new_file, &holds, error) &&
          (!holds || commit (capture, drive, found, error));
 }
 
@@ -192,25 +199,69 @@ merge_and_remove (QsnapCapture *capture, QsnapDrive *drive, GError **error)
 {
   struct stat found;
 
-  if (lstat (drive->overlay_file, &found) != 0)
-    return errno == ENOENT || qsnap_io_fail (error, errno, "%s", drive->overlay_file);
+  if (drive->new_file == NULL)
+    return refuse (error, QSNAP_ERROR_UNSUPPORTED,
+                   "drive %s was on an overlay that is in no local file, which only its QEMU could "
+                   "merge into %s",
+                   qsnap_drive_label (drive), drive->file);
+
+  if (lstat (drive->new_file, &found) != 0)
+    return errno == ENOENT || qsnap_io_fail (error, errno, "%s", drive->new_file);
 
   if (!check_owner (capture, drive, &found, error) || !merge (capture, drive, &found, error))
     {
       g_prefix_error (error, "drive %s was on %s, which could not be merged into %s: ",
-                      qsnap_drive_label (drive), drive->overlay_file, drive->file);
+                      qsnap_drive_label (drive), drive->new_file, drive->file);
       return FALSE;
     }
 
-  return g_unlink (drive->overlay_file) == 0 || errno == ENOENT ||
-         qsnap_io_fail (error, errno, "cannot remove %s", drive->overlay_file);
+  return is_reused (drive) || !qsnap_new_image_is_ours (drive) || g_unlink (drive->new_file) == 0 ||
+         errno == ENOENT || qsnap_io_fail (error, errno, "cannot remove %s", drive->new_file);
+}
+
+/* In the snapshot's directory it goes with that. */
+static gboolean
+remove_copy (QsnapDrive *drive, GError **error)
+{
+  return drive->new_file == NULL || !qsnap_new_image_is_ours (drive) ||
+         g_unlink (drive->new_file) == 0 || errno == ENOENT ||
+         qsnap_io_fail (error, errno, "cannot remove %s", drive->new_file);
+}
+
+/* There may be none. */
+static gboolean
+delete_internal (QsnapDrive *drive, GError **error)
+{
+  gboolean there;
+
+  return qsnap_qemu_img_has_snapshot (drive->file, drive->internal_name, &there, error) &&
+         (!there || qsnap_qemu_img_delete_snapshot (drive->file, drive->internal_name, error));
+}
+
+static gboolean
+undo_disk (QsnapCapture *capture, QsnapDrive *drive, GError **error)
+{
+  switch (drive->mode)
+    {
+    case QSNAP_DISK_MODE_OVERLAY:
+      return merge_and_remove (capture, drive, error);
+    case QSNAP_DISK_MODE_COPY:
+      return remove_copy (drive, error);
+    case QSNAP_DISK_MODE_INTERNAL:
+      return delete_internal (drive, error);
+    case QSNAP_DISK_MODE_CLONE:
+    case QSNAP_DISK_MODE_EXCLUDE:
+    case QSNAP_DISK_MODE_AUTO:
+    default:
+      return TRUE;
+    }
 }
 
 gboolean
 qsnap_recover_undo_offline (QsnapCapture *capture, GError **error)
 {
   for (guint i = 0; i < capture->guest->drives->len; i++)
-    if (!merge_and_remove (capture, g_ptr_array_index (capture->guest->drives, i), error))
+    if (!undo_disk (capture, g_ptr_array_index (capture->guest->drives, i), error))
       return FALSE;
 
   return qsnap_capture_remove_directory (capture, error);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "disk/qsnap-disk-check.h"
 #include "memory/qsnap-image.h"
 #include "memory/qsnap-io.h"
 #include "qsnap-json.h"
@@ -35,6 +36,15 @@ has_file (QsnapCapture *capture, const char *name)
   return faccessat (capture->dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/* What a QEMU that lives goes on copying can be waited for. */
+static gboolean
+copies_can_be_had (QsnapCapture *capture)
+{
+  return !capture->qmp->gone ||
+         !qsnap_disks_have_mode (capture->guest->drives, QSNAP_DISK_MODE_COPY) ||
+         qsnap_json_get_bool (capture->journal.json, QSNAP_JOURNAL_COPIED, FALSE);
+}
+
 /* The saver's word that all memory is on stable storage, for a capture whose point in time was
  * proven. */
 static gboolean
@@ -42,7 +52,8 @@ memory_is_complete (QsnapCapture *capture)
 {
   return (is_at (capture, "saving") || is_at (capture, "sealing")) && capture->recovered != NULL &&
          !qsnap_json_get_bool (capture->journal.json, QSNAP_JOURNAL_UNDOING, FALSE) &&
-         has_file (capture, QSNAP_IMAGE_JSON);
+         (!qsnap_capture_has_memory (capture) || has_file (capture, QSNAP_IMAGE_JSON)) &&
+         copies_can_be_had (capture);
 }
 
 /* A guest that was paused is in "postmigrate" for as long as nobody has resumed it; if somebody
@@ -79,7 +90,9 @@ finish (QsnapCapture *capture, GError **error)
   g_autoptr (GError) unsettled = NULL;
 
   if (!check_stayed_paused (capture, error) ||
-      (!capture->qmp->gone && !qsnap_capture_finish_migration (capture, error)))
+      (!capture->qmp->gone && qsnap_capture_has_memory (capture) &&
+       !qsnap_capture_finish_migration (capture, error)) ||
+      (!capture->qmp->gone && !qsnap_capture_wait_for_copies (capture, error)))
     return FALSE;
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SETTLING);
@@ -93,6 +106,7 @@ finish (QsnapCapture *capture, GError **error)
     return FALSE;
 
   qsnap_capture_carry_out_wish (capture);
+  qsnap_capture_leave_guest (capture);
   if (unsettled == NULL)
     return qsnap_journal_remove (&capture->journal, error);
 
@@ -104,12 +118,13 @@ finish (QsnapCapture *capture, GError **error)
 
 /* --- undoing ------------------------------------------------------------------------------- */
 
-/* Whoever stopped it, in the pause or for a merge, is dead. Else its run state is its owner's
- * business. */
+/* Whoever stopped it, in the pause, until its memory is saved, or for a merge, is dead. Else its
+ * run state is its owner's business. */
 static gboolean
 was_stopped (QsnapCapture *capture)
 {
-  return is_at (capture, "pausing") ||
+  return is_at (capture, "pausing") || capture->plain ||
+         capture->guest->leave != QSNAP_LEAVE_RUNNING ||
          qsnap_json_get_bool (capture->journal.json, QSNAP_JOURNAL_STOPPED, FALSE);
 }
 
@@ -133,17 +148,12 @@ resume_guest (gpointer data, GError **error)
 static void
 push_undo (QsnapCapture *capture)
 {
-  for (guint i = 0; i < capture->overlays->len; i++)
-    qsnap_overlay_push_undo (g_ptr_array_index (capture->overlays, i), capture->undo);
+  for (guint i = 0; i < capture->tasks->len; i++)
+    qsnap_disk_task_push_prepared (g_ptr_array_index (capture->tasks, i), capture->undo);
   qsnap_capture_push_prepared (capture);
   qsnap_undo_push (capture->undo, "resume the guest", NULL, resume_guest, capture);
-  for (guint i = 0; i < capture->overlays->len; i++)
-    {
-      QsnapOverlay *overlay = g_ptr_array_index (capture->overlays, i);
-
-      qsnap_undo_push (capture->undo, "merge the overlay back", overlay->drive,
-                       qsnap_overlay_merge_back, overlay);
-    }
+  for (guint i = 0; i < capture->tasks->len; i++)
+    qsnap_disk_task_push_actions (g_ptr_array_index (capture->tasks, i), capture->undo);
   qsnap_capture_push_migration (capture);
 }
 
@@ -156,7 +166,7 @@ check_not_migrated (QsnapCapture *capture, GError **error)
 
   if (status == NULL)
     return FALSE;
-  if (capture->plain || !g_str_equal (status, "postmigrate"))
+  if (capture->plain || capture->live || !g_str_equal (status, "postmigrate"))
     return TRUE;
 
   g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_BLOCKED,

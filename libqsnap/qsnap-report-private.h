@@ -15,6 +15,9 @@ void qsnap_report_add_problem (QsnapReport *report, QsnapError code, const char 
 void qsnap_report_take_problem (QsnapReport *report, GError *error);
 void qsnap_report_add_warning (QsnapReport *report, const char *format, ...) G_GNUC_PRINTF (2, 3);
 
+/* What @other has is moved. */
+void qsnap_report_take_all (QsnapReport *report, QsnapReport *other);
+
 /* NULL if there is no problem; else the first problem's domain and code, with every reason. */
 GError *qsnap_report_to_error (QsnapReport *report);
 

@@ -170,6 +170,15 @@ qsnap_report_add_warning (QsnapReport *self, const char *format, ...)
   va_end (values);
 }
 
+void
+qsnap_report_take_all (QsnapReport *self, QsnapReport *other)
+{
+  g_ptr_array_extend_and_steal (self->problems, g_ptr_array_ref (other->problems));
+  g_ptr_array_extend_and_steal (self->warnings, g_ptr_array_ref (other->warnings));
+  if (self->first == NULL)
+    self->first = g_steal_pointer (&other->first);
+}
+
 GError *
 qsnap_report_to_error (QsnapReport *self)
 {

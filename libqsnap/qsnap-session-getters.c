@@ -156,6 +156,50 @@ qsnap_session_get_bytes_total (QsnapSession *self)
 }
 
 /**
+ * qsnap_session_get_disk_bytes_done:
+ * @self: a session
+ *
+ * How much has been copied of the disks whose mode is %QSNAP_DISK_MODE_COPY.
+ *
+ * Returns: bytes
+ *
+ * Since: 1.0
+ */
+guint64
+qsnap_session_get_disk_bytes_done (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->disk_bytes_done;
+}
+
+/**
+ * qsnap_session_get_disk_bytes_total:
+ * @self: a session
+ *
+ * How much of those disks there is to be copied.
+ *
+ * Returns: bytes; 0 before it is known
+ *
+ * Since: 1.0
+ */
+guint64
+qsnap_session_get_disk_bytes_total (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SESSION (self), 0);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return self->disk_bytes_total;
+}
+
+/**
  * qsnap_session_get_events_lost:
  * @self: a session
  *

@@ -40,6 +40,8 @@ struct _QsnapSession
   QsnapPhase phase;
   guint64 bytes_done;
   guint64 bytes_total;
+  guint64 disk_bytes_done;
+  guint64 disk_bytes_total;
   guint queued_events;
   guint64 events_lost;
   guint timeout_ms;
@@ -83,13 +85,16 @@ void qsnap_session_end (QsnapSession *session);
 /* Any thread; notification is the caller's business. FALSE if nothing changed. */
 gboolean qsnap_session_put_phase (QsnapSession *session, QsnapPhase phase);
 void qsnap_session_put_progress (QsnapSession *session, guint64 done, guint64 total);
+void qsnap_session_put_disk_progress (QsnapSession *session, guint64 done, guint64 total);
 
 /* In the thread that emits. */
 void qsnap_session_notify_operation (QsnapSession *session);
 void qsnap_session_notify_phase (QsnapSession *session);
 void qsnap_session_notify_progress (QsnapSession *session);
+void qsnap_session_notify_disk_progress (QsnapSession *session);
 void qsnap_session_emit_point_in_time (QsnapSession *session, QsnapSnapshot *snapshot);
 void qsnap_session_emit_stalled (QsnapSession *session, guint milliseconds);
+void qsnap_session_emit_disks_complete (QsnapSession *session, QsnapSnapshot *snapshot);
 void qsnap_session_emit_memory_complete (QsnapSession *session, QsnapSnapshot *snapshot);
 void qsnap_session_emit_settled (QsnapSession *session);
 void qsnap_session_emit_settle_failed (QsnapSession *session, const GError *error);

@@ -54,6 +54,8 @@ enum
   PROP_PHASE,
   PROP_BYTES_DONE,
   PROP_BYTES_TOTAL,
+  PROP_DISK_BYTES_DONE,
+  PROP_DISK_BYTES_TOTAL,
   PROP_EVENTS_LOST,
   PROP_TIMEOUT,
   PROP_PID,
@@ -71,6 +73,7 @@ enum
 {
   SIGNAL_POINT_IN_TIME_REACHED,
   SIGNAL_STALLED,
+  SIGNAL_DISKS_COMPLETE,
   SIGNAL_MEMORY_COMPLETE,
   SIGNAL_EVENT,
   SIGNAL_CLOSED,
@@ -349,6 +352,12 @@ qsnap_session_get_property (GObject *object, guint id, GValue *value, GParamSpec
     case PROP_PHASE:
       g_value_set_enum (value, qsnap_session_get_phase (self));
       break;
+    case PROP_DISK_BYTES_DONE:
+      g_value_set_uint64 (value, qsnap_session_get_disk_bytes_done (self));
+      break;
+    case PROP_DISK_BYTES_TOTAL:
+      g_value_set_uint64 (value, qsnap_session_get_disk_bytes_total (self));
+      break;
     case PROP_BYTES_DONE:
       g_value_set_uint64 (value, qsnap_session_get_bytes_done (self));
       break;
@@ -516,6 +525,26 @@ install_operation_properties (void)
    */
   props[PROP_BYTES_TOTAL] =
       g_param_spec_uint64 ("bytes-total", NULL, NULL, 0, G_MAXUINT64, 0, read);
+  /**
+   * QsnapSession:disk-bytes-done:
+   *
+   * How many bytes have been copied of the disks whose mode is %QSNAP_DISK_MODE_COPY. `notify`
+   * comes at most ten times a second.
+   *
+   * Since: 1.0
+   */
+  props[PROP_DISK_BYTES_DONE] =
+      g_param_spec_uint64 ("disk-bytes-done", NULL, NULL, 0, G_MAXUINT64, 0, read);
+  /**
+   * QsnapSession:disk-bytes-total:
+   *
+   * How many bytes of those disks there are to be copied; 0 before it is known, and where there are
+   * none. It may change while QEMU copies.
+   *
+   * Since: 1.0
+   */
+  props[PROP_DISK_BYTES_TOTAL] =
+      g_param_spec_uint64 ("disk-bytes-total", NULL, NULL, 0, G_MAXUINT64, 0, read);
 }
 
 static void
@@ -633,6 +662,19 @@ install_operation_signals (GType type)
    */
   signals[SIGNAL_STALLED] = g_signal_new ("stalled", type, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
                                           G_TYPE_NONE, 1, G_TYPE_UINT);
+  /**
+   * QsnapSession::disks-complete:
+   * @self: the session
+   * @snapshot: the snapshot, not yet sealed
+   *
+   * The copies of all disks whose mode is %QSNAP_DISK_MODE_COPY are complete. It comes after
+   * #QsnapSession::point-in-time-reached and before #QsnapSession::memory-complete, and not at all
+   * where no disk is copied.
+   *
+   * Since: 1.0
+   */
+  signals[SIGNAL_DISKS_COMPLETE] = g_signal_new ("disks-complete", type, G_SIGNAL_RUN_LAST, 0, NULL,
+                                                 NULL, NULL, G_TYPE_NONE, 1, QSNAP_TYPE_SNAPSHOT);
   /**
    * QsnapSession::memory-complete:
    * @self: the session
@@ -794,8 +836,8 @@ qsnap_session_begin (QsnapSession *self, const char *operation, GError **error)
     }
 
   self->operation = operation;
-  self->bytes_done = 0;
-  self->bytes_total = 0;
+  self->bytes_done = self->bytes_total = 0;
+  self->disk_bytes_done = self->disk_bytes_total = 0;
 
   return TRUE;
 }
@@ -837,6 +879,15 @@ qsnap_session_put_progress (QsnapSession *self, guint64 done, guint64 total)
 }
 
 void
+qsnap_session_put_disk_progress (QsnapSession *self, guint64 done, guint64 total)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
+
+  self->disk_bytes_done = done;
+  self->disk_bytes_total = total;
+}
+
+void
 qsnap_session_notify_operation (QsnapSession *self)
 {
   g_object_notify_by_pspec (G_OBJECT (self), props[PROP_OPERATION]);
@@ -858,6 +909,15 @@ qsnap_session_notify_progress (QsnapSession *self)
 }
 
 void
+qsnap_session_notify_disk_progress (QsnapSession *self)
+{
+  g_object_freeze_notify (G_OBJECT (self));
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_DISK_BYTES_DONE]);
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_DISK_BYTES_TOTAL]);
+  g_object_thaw_notify (G_OBJECT (self));
+}
+
+void
 qsnap_session_emit_point_in_time (QsnapSession *self, QsnapSnapshot *snapshot)
 {
   g_signal_emit (self, signals[SIGNAL_POINT_IN_TIME_REACHED], 0, snapshot);
@@ -867,6 +927,12 @@ void
 qsnap_session_emit_stalled (QsnapSession *self, guint milliseconds)
 {
   g_signal_emit (self, signals[SIGNAL_STALLED], 0, milliseconds);
+}
+
+void
+qsnap_session_emit_disks_complete (QsnapSession *self, QsnapSnapshot *snapshot)
+{
+  g_signal_emit (self, signals[SIGNAL_DISKS_COMPLETE], 0, snapshot);
 }
 
 void

@@ -33,6 +33,12 @@ struct _QsnapSnapshotOptions
   gboolean allow_managed;
   guint max_pause_ms;
   guint max_stall_ms;
+  QsnapSnapshotMode mode;
+  QsnapSnapshotMode fallback;
+  QsnapDiskMode disk_mode;
+  GListStore *disks;
+  QsnapLeave leave;
+  char *quiesce;
 };
 
 G_DEFINE_FINAL_TYPE (QsnapSnapshotOptions, qsnap_snapshot_options, G_TYPE_OBJECT)
@@ -45,6 +51,12 @@ enum
   PROP_ALLOW_MANAGED,
   PROP_MAX_PAUSE_MS,
   PROP_MAX_STALL_MS,
+  PROP_MODE,
+  PROP_FALLBACK,
+  PROP_DISK_MODE,
+  PROP_DISKS,
+  PROP_LEAVE,
+  PROP_QUIESCE,
   N_PROPS
 };
 
@@ -57,7 +69,9 @@ qsnap_snapshot_options_finalize (GObject *object)
 
   g_clear_object (&self->directory);
   g_clear_object (&self->overlay_directory);
+  g_clear_object (&self->disks);
   g_free (self->name);
+  g_free (self->quiesce);
 
   G_OBJECT_CLASS (qsnap_snapshot_options_parent_class)->finalize (object);
 }
@@ -86,6 +100,24 @@ qsnap_snapshot_options_get_property (GObject *object, guint id, GValue *value, G
       break;
     case PROP_MAX_STALL_MS:
       g_value_set_uint (value, self->max_stall_ms);
+      break;
+    case PROP_MODE:
+      g_value_set_enum (value, self->mode);
+      break;
+    case PROP_FALLBACK:
+      g_value_set_enum (value, self->fallback);
+      break;
+    case PROP_DISK_MODE:
+      g_value_set_enum (value, self->disk_mode);
+      break;
+    case PROP_DISKS:
+      g_value_set_object (value, self->disks);
+      break;
+    case PROP_LEAVE:
+      g_value_set_enum (value, self->leave);
+      break;
+    case PROP_QUIESCE:
+      g_value_set_string (value, self->quiesce);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -119,6 +151,21 @@ qsnap_snapshot_options_set_property (GObject *object,
       break;
     case PROP_MAX_STALL_MS:
       qsnap_snapshot_options_set_max_stall_ms (self, g_value_get_uint (value));
+      break;
+    case PROP_MODE:
+      qsnap_snapshot_options_set_mode (self, g_value_get_enum (value));
+      break;
+    case PROP_FALLBACK:
+      qsnap_snapshot_options_set_fallback (self, g_value_get_enum (value));
+      break;
+    case PROP_DISK_MODE:
+      qsnap_snapshot_options_set_disk_mode (self, g_value_get_enum (value));
+      break;
+    case PROP_LEAVE:
+      qsnap_snapshot_options_set_leave (self, g_value_get_enum (value));
+      break;
+    case PROP_QUIESCE:
+      qsnap_snapshot_options_set_quiesce (self, g_value_get_string (value));
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -194,12 +241,75 @@ qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
    */
   props[PROP_MAX_STALL_MS] = g_param_spec_uint ("max-stall-ms", NULL, NULL, 0, G_MAXINT, 0, flags);
 
+  /**
+   * QsnapSnapshotOptions:mode:
+   *
+   * How the guest's memory gets into the snapshot.
+   *
+   * Since: 1.0
+   */
+  props[PROP_MODE] = g_param_spec_enum ("mode", NULL, NULL, QSNAP_TYPE_SNAPSHOT_MODE,
+                                        QSNAP_SNAPSHOT_MODE_INSTANT, flags);
+  /**
+   * QsnapSnapshotOptions:fallback:
+   *
+   * The mode to take where this guest cannot be captured in %QSNAP_SNAPSHOT_MODE_INSTANT; the
+   * reason is among the snapshot's warnings then. %QSNAP_SNAPSHOT_MODE_INSTANT, the default, for
+   * none: the capture is refused.
+   *
+   * Since: 1.0
+   */
+  props[PROP_FALLBACK] = g_param_spec_enum ("fallback", NULL, NULL, QSNAP_TYPE_SNAPSHOT_MODE,
+                                            QSNAP_SNAPSHOT_MODE_INSTANT, flags);
+  /**
+   * QsnapSnapshotOptions:disk-mode:
+   *
+   * How the disks get into the snapshot, all but those that have a mode of their own in
+   * #QsnapSnapshotOptions:disks.
+   *
+   * Since: 1.0
+   */
+  props[PROP_DISK_MODE] = g_param_spec_enum ("disk-mode", NULL, NULL, QSNAP_TYPE_DISK_MODE,
+                                             QSNAP_DISK_MODE_OVERLAY, flags);
+  /**
+   * QsnapSnapshotOptions:disks:
+   *
+   * What holds for single disks, a list of #QsnapDiskOptions. One that fits to no disk of the guest
+   * is an error of the capture.
+   *
+   * Since: 1.0
+   */
+  props[PROP_DISKS] = g_param_spec_object ("disks", NULL, NULL, G_TYPE_LIST_MODEL,
+                                           G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+  /**
+   * QsnapSnapshotOptions:leave:
+   *
+   * What becomes of the guest after its snapshot. A guest that does not go on stands still while
+   * its memory is saved, in %QSNAP_SNAPSHOT_MODE_INSTANT too.
+   *
+   * Since: 1.0
+   */
+  props[PROP_LEAVE] =
+      g_param_spec_enum ("leave", NULL, NULL, QSNAP_TYPE_LEAVE, QSNAP_LEAVE_RUNNING, flags);
+  /**
+   * QsnapSnapshotOptions:quiesce:
+   *
+   * The unix socket of the agent (qemu-ga) in the guest, which freezes the guest's file systems for
+   * the point in time and thaws them after it; %NULL to leave them alone. For
+   * %QSNAP_SNAPSHOT_MODE_DISKS_ONLY: with its memory a guest needs no frozen file systems, and
+   * would come back with them.
+   *
+   * Since: 1.0
+   */
+  props[PROP_QUIESCE] = g_param_spec_string ("quiesce", NULL, NULL, NULL, flags);
+
   g_object_class_install_properties (object_class, N_PROPS, props);
 }
 
 static void
 qsnap_snapshot_options_init (QsnapSnapshotOptions *self)
 {
+  self->disks = g_list_store_new (QSNAP_TYPE_DISK_OPTIONS);
 }
 
 /**
@@ -447,4 +557,237 @@ qsnap_snapshot_options_set_max_stall_ms (QsnapSnapshotOptions *self, guint max_s
 
   self->max_stall_ms = max_stall_ms;
   g_object_notify_by_pspec (G_OBJECT (self), props[PROP_MAX_STALL_MS]);
+}
+
+/**
+ * qsnap_snapshot_options_get_mode:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:mode.
+ *
+ * Returns: how the guest's memory gets into the snapshot
+ *
+ * Since: 1.0
+ */
+QsnapSnapshotMode
+qsnap_snapshot_options_get_mode (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), 0);
+
+  return self->mode;
+}
+
+/**
+ * qsnap_snapshot_options_set_mode:
+ * @self: options
+ * @mode: how the guest's memory gets into the snapshot
+ *
+ * Sets #QsnapSnapshotOptions:mode.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_mode (QsnapSnapshotOptions *self, QsnapSnapshotMode mode)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (self->mode == mode)
+    return;
+
+  self->mode = mode;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_MODE]);
+}
+
+/**
+ * qsnap_snapshot_options_get_fallback:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:fallback.
+ *
+ * Returns: the mode to take where the guest cannot be captured instantly
+ *
+ * Since: 1.0
+ */
+QsnapSnapshotMode
+qsnap_snapshot_options_get_fallback (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), 0);
+
+  return self->fallback;
+}
+
+/**
+ * qsnap_snapshot_options_set_fallback:
+ * @self: options
+ * @fallback: the mode to take where the guest cannot be captured instantly
+ *
+ * Sets #QsnapSnapshotOptions:fallback.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_fallback (QsnapSnapshotOptions *self, QsnapSnapshotMode fallback)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (self->fallback == fallback)
+    return;
+
+  self->fallback = fallback;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_FALLBACK]);
+}
+
+/**
+ * qsnap_snapshot_options_get_disk_mode:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:disk-mode.
+ *
+ * Returns: how the disks get into the snapshot
+ *
+ * Since: 1.0
+ */
+QsnapDiskMode
+qsnap_snapshot_options_get_disk_mode (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), 0);
+
+  return self->disk_mode;
+}
+
+/**
+ * qsnap_snapshot_options_set_disk_mode:
+ * @self: options
+ * @disk_mode: how the disks get into the snapshot
+ *
+ * Sets #QsnapSnapshotOptions:disk-mode.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_disk_mode (QsnapSnapshotOptions *self, QsnapDiskMode disk_mode)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (self->disk_mode == disk_mode)
+    return;
+
+  self->disk_mode = disk_mode;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_DISK_MODE]);
+}
+
+/**
+ * qsnap_snapshot_options_get_disks:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:disks.
+ *
+ * Returns: (transfer none): a list of #QsnapDiskOptions
+ *
+ * Since: 1.0
+ */
+GListModel *
+qsnap_snapshot_options_get_disks (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), NULL);
+
+  return G_LIST_MODEL (self->disks);
+}
+
+/**
+ * qsnap_snapshot_options_add_disk:
+ * @self: options
+ * @disk: (transfer none): what holds for one disk
+ *
+ * Adds to #QsnapSnapshotOptions:disks.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_add_disk (QsnapSnapshotOptions *self, QsnapDiskOptions *disk)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+  g_return_if_fail (QSNAP_IS_DISK_OPTIONS (disk));
+
+  g_list_store_append (self->disks, disk);
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_DISKS]);
+}
+
+/**
+ * qsnap_snapshot_options_get_leave:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:leave.
+ *
+ * Returns: what becomes of the guest after its snapshot
+ *
+ * Since: 1.0
+ */
+QsnapLeave
+qsnap_snapshot_options_get_leave (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), 0);
+
+  return self->leave;
+}
+
+/**
+ * qsnap_snapshot_options_set_leave:
+ * @self: options
+ * @leave: what becomes of the guest after its snapshot
+ *
+ * Sets #QsnapSnapshotOptions:leave.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_leave (QsnapSnapshotOptions *self, QsnapLeave leave)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (self->leave == leave)
+    return;
+
+  self->leave = leave;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_LEAVE]);
+}
+
+/**
+ * qsnap_snapshot_options_get_quiesce:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:quiesce.
+ *
+ * Returns: (nullable): the unix socket of the guest's agent
+ *
+ * Since: 1.0
+ */
+const char *
+qsnap_snapshot_options_get_quiesce (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), NULL);
+
+  return self->quiesce;
+}
+
+/**
+ * qsnap_snapshot_options_set_quiesce:
+ * @self: options
+ * @agent: (nullable): the unix socket of the guest's agent, `unix:PATH` or a bare path
+ *
+ * Sets #QsnapSnapshotOptions:quiesce.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_quiesce (QsnapSnapshotOptions *self, const char *agent)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (g_strcmp0 (self->quiesce, agent) == 0)
+    return;
+
+  g_free (self->quiesce);
+  self->quiesce = g_strdup (agent);
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_QUIESCE]);
 }

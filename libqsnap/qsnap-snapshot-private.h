@@ -30,11 +30,11 @@ JsonObject *qsnap_snapshot_copy_manifest (QsnapSnapshot *snapshot);
 gboolean qsnap_snapshot_check_sealed (QsnapSnapshot *snapshot, GError **error);
 /* Opens the snapshot's directory. */
 int qsnap_snapshot_open_directory (GFile *directory, GError **error);
-/* A capture, its saver and a deletion hold the directory for themselves, a revert shares it until its
- * QEMU has the images open and their locks are seen. QSNAP_ERROR_BUSY. */
+/* A capture, its saver and a deletion hold the directory for themselves, a revert shares it until
+ * its QEMU has the images open and their locks are seen. QSNAP_ERROR_BUSY. */
 gboolean qsnap_snapshot_lock_directory (int dir_fd, gboolean exclusive, GError **error);
 /* That every base is the file that it was. */
-gboolean qsnap_snapshot_check_bases (JsonObject *manifest, GError **error);
+gboolean qsnap_snapshot_check_bases (QsnapSnapshot *snapshot, JsonObject *manifest, GError **error);
 
 /* A snapshot that is still being saved; the manifest (taken) may lack what is not known yet. */
 QsnapSnapshot *qsnap_snapshot_new_unsealed (GFile *directory, JsonObject *manifest);

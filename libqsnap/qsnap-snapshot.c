@@ -15,6 +15,7 @@
 #include "memory/qsnap-io.h"
 #include "qsnap-disk-private.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest-disk.h"
 #include "qsnap-manifest.h"
 
 #define LOCK_PATIENCE_US (3 * G_USEC_PER_SEC)
@@ -359,14 +360,15 @@ qsnap_snapshot_init (QsnapSnapshot *self)
 }
 
 static GListModel *
-disks_of (JsonObject *manifest)
+disks_of (JsonObject *manifest, GFile *directory)
 {
+  g_autofree char *path = g_file_get_path (directory);
   GListStore *store = g_list_store_new (QSNAP_TYPE_DISK);
   JsonArray *array = qsnap_json_get_array (manifest, "disks");
 
   for (guint i = 0; array != NULL && i < json_array_get_length (array); i++)
     {
-      g_autoptr (QsnapDisk) disk = qsnap_disk_new (qsnap_json_array_object (array, i));
+      g_autoptr (QsnapDisk) disk = qsnap_disk_new (qsnap_json_array_object (array, i), path);
 
       g_list_store_append (store, disk);
     }
@@ -383,7 +385,7 @@ qsnap_snapshot_new_unsealed (GFile *directory, JsonObject *manifest)
   /* Of parts of it the caller may have references. */
   self->manifest = qsnap_json_copy_object (manifest);
   self->name = g_strdup (qsnap_json_get_string (manifest, "name"));
-  self->disks = disks_of (manifest);
+  self->disks = disks_of (manifest, directory);
   json_object_unref (manifest);
 
   return self;
@@ -616,17 +618,14 @@ qsnap_snapshot_check_sealed (QsnapSnapshot *self, GError **error)
 }
 
 gboolean
-qsnap_snapshot_check_bases (JsonObject *manifest, GError **error)
+qsnap_snapshot_check_bases (QsnapSnapshot *self, JsonObject *manifest, GError **error)
 {
   JsonArray *disks = qsnap_json_get_array (manifest, "disks");
+  g_autofree char *path = g_file_get_path (self->directory);
 
   for (guint i = 0; i < json_array_get_length (disks); i++)
-    {
-      JsonObject *base = qsnap_json_get_object (qsnap_json_array_object (disks, i), "base");
-
-      if (!qsnap_file_identity_check (base, qsnap_json_get_string (base, "file"), error))
-        return FALSE;
-    }
+    if (!qsnap_manifest_disk_check_base (qsnap_json_array_object (disks, i), path, error))
+      return FALSE;
 
   return TRUE;
 }
@@ -645,9 +644,17 @@ with_image (QsnapSnapshot *self,
             GError **error)
 {
   g_autoptr (QsnapImage) image = NULL;
-  int dir_fd = qsnap_snapshot_open_directory (self->directory, error);
   gboolean done;
+  int dir_fd;
 
+  if (qsnap_json_get_object (manifest, "memory") == NULL)
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                           "the snapshot is of the disks only: it has no memory");
+      return FALSE;
+    }
+
+  dir_fd = qsnap_snapshot_open_directory (self->directory, error);
   if (dir_fd < 0)
     return FALSE;
 
@@ -694,8 +701,9 @@ qsnap_snapshot_verify (QsnapSnapshot *self, GCancellable *cancellable, GError **
 
   manifest = qsnap_snapshot_copy_manifest (self);
 
-  return qsnap_snapshot_check_bases (manifest, error) &&
-         with_image (self, manifest, verify_image, -1, cancellable, error);
+  return qsnap_snapshot_check_bases (self, manifest, error) &&
+         (qsnap_json_get_object (manifest, "memory") == NULL ||
+          with_image (self, manifest, verify_image, -1, cancellable, error));
 }
 
 static gboolean

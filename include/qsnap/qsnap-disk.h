@@ -8,6 +8,7 @@
 
 #include <glib-object.h>
 
+#include <qsnap/qsnap-enums.h>
 #include <qsnap/qsnap-version-macros.h>
 
 G_BEGIN_DECLS
@@ -29,5 +30,7 @@ QSNAP_AVAILABLE_IN_1_0
 const char *qsnap_disk_get_overlay (QsnapDisk *self);
 QSNAP_AVAILABLE_IN_1_0
 guint64 qsnap_disk_get_size (QsnapDisk *self);
+QSNAP_AVAILABLE_IN_1_0
+QsnapDiskMode qsnap_disk_get_mode (QsnapDisk *self);
 
 G_END_DECLS

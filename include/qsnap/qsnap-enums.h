@@ -66,4 +66,82 @@ typedef enum {
   QSNAP_RESTORE_METHOD_ON_DEMAND
 } QsnapRestoreMethod;
 
+/**
+ * QsnapSnapshotMode:
+ * @QSNAP_SNAPSHOT_MODE_INSTANT: the guest stands still for milliseconds, at the moment of the call;
+ *   its memory is saved while it runs again
+ * @QSNAP_SNAPSHOT_MODE_LIVE: the memory is saved while the guest runs, and what it writes meanwhile
+ *   is saved again; the point in time comes at the end. Works with memory that cannot be protected
+ *   against writes
+ * @QSNAP_SNAPSHOT_MODE_STOPPED: the guest stands still until all of its memory is saved
+ * @QSNAP_SNAPSHOT_MODE_DISKS_ONLY: no memory: a guest that is brought back boots from its disks
+ *
+ * How a guest's memory gets into a snapshot.
+ *
+ * Since: 1.0
+ */
+typedef enum {
+  QSNAP_SNAPSHOT_MODE_INSTANT,
+  QSNAP_SNAPSHOT_MODE_LIVE,
+  QSNAP_SNAPSHOT_MODE_STOPPED,
+  QSNAP_SNAPSHOT_MODE_DISKS_ONLY
+} QsnapSnapshotMode;
+
+/**
+ * QsnapDiskMode:
+ * @QSNAP_DISK_MODE_OVERLAY: the image becomes the snapshot's, and the guest goes on in a new one on
+ *   top of it
+ * @QSNAP_DISK_MODE_CLONE: the snapshot gets an image that shares its data with the guest's, where
+ *   the file system can do that (XFS, btrfs); the guest's own image stays the one that it has
+ * @QSNAP_DISK_MODE_COPY: the snapshot gets a copy, made while the guest runs; the guest's own image
+ *   stays the one that it has
+ * @QSNAP_DISK_MODE_INTERNAL: the snapshot is inside the guest's image, which has to be qcow2
+ * @QSNAP_DISK_MODE_EXCLUDE: the snapshot does not have this disk
+ * @QSNAP_DISK_MODE_AUTO: %QSNAP_DISK_MODE_CLONE where that works for every disk, else
+ *   %QSNAP_DISK_MODE_OVERLAY
+ *
+ * How a disk gets into a snapshot.
+ *
+ * Since: 1.0
+ */
+typedef enum {
+  QSNAP_DISK_MODE_OVERLAY,
+  QSNAP_DISK_MODE_CLONE,
+  QSNAP_DISK_MODE_COPY,
+  QSNAP_DISK_MODE_INTERNAL,
+  QSNAP_DISK_MODE_EXCLUDE,
+  QSNAP_DISK_MODE_AUTO
+} QsnapDiskMode;
+
+/**
+ * QsnapCopySync:
+ * @QSNAP_COPY_SYNC_FULL: all of the disk: the copy stands alone
+ * @QSNAP_COPY_SYNC_TOP: what is in the guest's image itself: the copy stands on the image that the
+ *   guest's stands on
+ *
+ * How much %QSNAP_DISK_MODE_COPY copies.
+ *
+ * Since: 1.0
+ */
+typedef enum {
+  QSNAP_COPY_SYNC_FULL,
+  QSNAP_COPY_SYNC_TOP
+} QsnapCopySync;
+
+/**
+ * QsnapLeave:
+ * @QSNAP_LEAVE_RUNNING: the guest goes on; one that was paused stays so
+ * @QSNAP_LEAVE_PAUSED: the guest stays where it was at the point in time, paused
+ * @QSNAP_LEAVE_QUIT: QEMU is ended, once the snapshot is sealed
+ *
+ * What becomes of the guest after its snapshot.
+ *
+ * Since: 1.0
+ */
+typedef enum {
+  QSNAP_LEAVE_RUNNING,
+  QSNAP_LEAVE_PAUSED,
+  QSNAP_LEAVE_QUIT
+} QsnapLeave;
+
 G_END_DECLS

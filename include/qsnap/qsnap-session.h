@@ -124,6 +124,10 @@ guint64 qsnap_session_get_bytes_done (QsnapSession *self);
 QSNAP_AVAILABLE_IN_1_0
 guint64 qsnap_session_get_bytes_total (QsnapSession *self);
 QSNAP_AVAILABLE_IN_1_0
+guint64 qsnap_session_get_disk_bytes_done (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
+guint64 qsnap_session_get_disk_bytes_total (QsnapSession *self);
+QSNAP_AVAILABLE_IN_1_0
 guint64 qsnap_session_get_events_lost (QsnapSession *self);
 QSNAP_AVAILABLE_IN_1_0
 guint qsnap_session_get_timeout (QsnapSession *self);

@@ -8,6 +8,8 @@
 
 #include <gio/gio.h>
 
+#include <qsnap/qsnap-disk-options.h>
+#include <qsnap/qsnap-enums.h>
 #include <qsnap/qsnap-version-macros.h>
 
 G_BEGIN_DECLS
@@ -49,5 +51,35 @@ QSNAP_AVAILABLE_IN_1_0
 guint qsnap_snapshot_options_get_max_stall_ms (QsnapSnapshotOptions *self);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_snapshot_options_set_max_stall_ms (QsnapSnapshotOptions *self, guint max_stall_ms);
+
+QSNAP_AVAILABLE_IN_1_0
+QsnapSnapshotMode qsnap_snapshot_options_get_mode (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_mode (QsnapSnapshotOptions *self, QsnapSnapshotMode mode);
+
+QSNAP_AVAILABLE_IN_1_0
+QsnapSnapshotMode qsnap_snapshot_options_get_fallback (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_fallback (QsnapSnapshotOptions *self, QsnapSnapshotMode fallback);
+
+QSNAP_AVAILABLE_IN_1_0
+QsnapDiskMode qsnap_snapshot_options_get_disk_mode (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_disk_mode (QsnapSnapshotOptions *self, QsnapDiskMode disk_mode);
+
+QSNAP_AVAILABLE_IN_1_0
+GListModel *qsnap_snapshot_options_get_disks (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_add_disk (QsnapSnapshotOptions *self, QsnapDiskOptions *disk);
+
+QSNAP_AVAILABLE_IN_1_0
+QsnapLeave qsnap_snapshot_options_get_leave (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_leave (QsnapSnapshotOptions *self, QsnapLeave leave);
+
+QSNAP_AVAILABLE_IN_1_0
+const char *qsnap_snapshot_options_get_quiesce (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_quiesce (QsnapSnapshotOptions *self, const char *agent);
 
 G_END_DECLS

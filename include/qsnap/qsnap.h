@@ -4,6 +4,7 @@
 
 #define QSNAP_H_INSIDE
 
+#include <qsnap/qsnap-disk-options.h>
 #include <qsnap/qsnap-disk.h>
 #include <qsnap/qsnap-enum-types.h>
 #include <qsnap/qsnap-enums.h>

@@ -11,107 +11,6 @@
 
 #include "qsnap-json.h"
 
-/* Formats whose image can be the backing file of a qcow2 overlay. A node of another driver is a
- * filter (throttle, copy-on-read, …), whose effect an overlay above it would lose, or a protocol
- * without a local file. */
-static const char *const backing_drivers[] = { "raw",  "qcow2",       "qcow",      "qed",  "vdi",
-                                               "vhdx", "vmdk",        "vpc",       "luks", "dmg",
-                                               "file", "host_device", "parallels", NULL };
-
-/* --- files --------------------------------------------------------------------------------- */
-
-gboolean
-qsnap_file_identity_read (QsnapFileIdentity *identity, const char *path, GError **error)
-{
-  struct stat found;
-
-  if (stat (path, &found) != 0)
-    {
-      int code = errno;
-
-      g_set_error (error, G_IO_ERROR, (int)g_io_error_from_errno (code), "%s: %s", path,
-                   g_strerror (code));
-      return FALSE;
-    }
-
-  identity->is_block_device = S_ISBLK (found.st_mode);
-  identity->device = identity->is_block_device ? found.st_rdev : found.st_dev;
-  identity->inode = identity->is_block_device ? 0 : found.st_ino;
-  identity->size = (guint64)found.st_size;
-  identity->mtime =
-      (gint64)found.st_mtim.tv_sec * G_GINT64_CONSTANT (1000000000) + found.st_mtim.tv_nsec;
-
-  return TRUE;
-}
-
-JsonObject *
-qsnap_file_identity_to_json (const QsnapFileIdentity *identity)
-{
-  if (identity->is_block_device)
-    return qsnap_json_object_new ("block-device", 'b', TRUE, "device", 'i',
-                                  (gint64)identity->device, NULL);
-
-  return qsnap_json_object_new ("device", 'i', (gint64)identity->device, "inode", 'i',
-                                (gint64)identity->inode, "size", 'i', (gint64)identity->size,
-                                "mtime-ns", 'i', identity->mtime, NULL);
-}
-
-void
-qsnap_file_identity_from_json (QsnapFileIdentity *identity, JsonObject *object)
-{
-  identity->is_block_device = qsnap_json_get_bool (object, "block-device", FALSE);
-  identity->device = (guint64)qsnap_json_get_int (object, "device", 0);
-  identity->inode = (guint64)qsnap_json_get_int (object, "inode", 0);
-  identity->size = (guint64)qsnap_json_get_int (object, "size", 0);
-  identity->mtime = qsnap_json_get_int (object, "mtime-ns", 0);
-}
-
-/* The first thing that tells the file apart from the recorded one, or NULL. The device number of a
- * file system may change with a reboot, so it is only compared for block devices. */
-static const char *
-difference (JsonObject *recorded, const QsnapFileIdentity *now)
-{
-  if (qsnap_json_get_bool (recorded, "block-device", FALSE) != now->is_block_device)
-    return "it is of another type";
-
-  if (now->is_block_device)
-    return qsnap_json_get_int (recorded, "device", -1) != (gint64)now->device
-               ? "it is another device"
-               : NULL;
-
-  if (qsnap_json_get_int (recorded, "inode", -1) != (gint64)now->inode)
-    return "it is another file";
-  if (qsnap_json_get_int (recorded, "size", -1) != (gint64)now->size)
-    return "its size changed";
-  if (qsnap_json_get_int (recorded, "mtime-ns", -1) != now->mtime)
-    return "it was written";
-
-  return NULL;
-}
-
-gboolean
-qsnap_file_identity_check (JsonObject *recorded, const char *path, GError **error)
-{
-  QsnapFileIdentity now;
-  const char *what;
-
-  if (!qsnap_file_identity_read (&now, path, error))
-    {
-      g_prefix_error_literal (error, "a base image of the snapshot is missing: ");
-      return FALSE;
-    }
-
-  what = difference (recorded, &now);
-  if (what != NULL)
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
-                   "the base image %s changed since the snapshot was taken: %s", path, what);
-      return FALSE;
-    }
-
-  return TRUE;
-}
-
 /* --- what QEMU calls a file ---------------------------------------------------------------- */
 
 /* What was given to add-fd as "opaque" is the path, if it was given by us or by someone with the
@@ -204,13 +103,18 @@ qsnap_drive_free (QsnapDrive *drive)
   g_free (drive->qdev);
   g_free (drive->node);
   g_free (drive->driver);
+  g_free (drive->filename);
   g_free (drive->file);
   g_strfreev (drive->chain);
   g_free (drive->detect_zeroes);
   g_free (drive->nvram_block);
-  g_free (drive->overlay_file);
-  g_free (drive->overlay_node);
-  g_free (drive->overlay_file_node);
+  g_free (drive->backing_format);
+  g_clear_pointer (&drive->bitmaps, json_array_unref);
+  g_clear_object (&drive->options);
+  g_free (drive->internal_name);
+  g_free (drive->new_file);
+  g_free (drive->new_node);
+  g_free (drive->new_file_node);
   g_free (drive);
 }
 
@@ -256,6 +160,7 @@ drive_from_json (JsonObject *entry, JsonObject *inserted)
 {
   JsonObject *cache = qsnap_json_get_object (inserted, "cache");
   JsonObject *image = qsnap_json_get_object (inserted, "image");
+  JsonArray *bitmaps = qsnap_json_get_array (inserted, "dirty-bitmaps");
   QsnapDrive *drive = g_new0 (QsnapDrive, 1);
 
   drive->device = g_strdup (qsnap_json_get_string (entry, "device"));
@@ -266,78 +171,11 @@ drive_from_json (JsonObject *entry, JsonObject *inserted)
   drive->size = qsnap_json_get_int (image, "virtual-size", -1);
   drive->direct = qsnap_json_get_bool (cache, "direct", FALSE);
   drive->no_flush = qsnap_json_get_bool (cache, "no-flush", FALSE);
-  drive->overlay_fdset = -1;
+  drive->filename = g_strdup (qsnap_json_get_string (image, "filename"));
+  drive->bitmaps = bitmaps != NULL ? json_array_ref (bitmaps) : NULL;
+  drive->new_fdset = -1;
 
   return drive;
-}
-
-static void
-check_file (QsnapDrive *drive, QsnapProcess *process, QsnapReport *report)
-{
-  struct stat found;
-
-  if (stat (drive->file, &found) != 0)
-    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                              "the image %s of drive %s cannot be looked at: %s (a drive started "
-                              "with -snapshot has a temporary image and cannot be captured)",
-                              drive->file, qsnap_drive_label (drive), g_strerror (errno));
-  else if (!S_ISREG (found.st_mode) && !S_ISBLK (found.st_mode))
-    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                              "the image %s of drive %s is neither a file nor a block device",
-                              drive->file, qsnap_drive_label (drive));
-  else if (S_ISREG (found.st_mode) && qsnap_process_has_open (process, &found) == QSNAP_OPEN_NO)
-    qsnap_report_add_problem (report, QSNAP_ERROR_BLOCKED,
-                              "%s is not the file that QEMU has open for drive %s: it was "
-                              "replaced, or QEMU sees other folders than this process does",
-                              drive->file, qsnap_drive_label (drive));
-}
-
-static void
-check_drive (QsnapDrive *drive, QsnapProcess *process, const char *filename, QsnapReport *report)
-{
-  const char *label = qsnap_drive_label (drive);
-
-  if (g_str_has_prefix (drive->node, "libvirt-"))
-    qsnap_report_add_warning (report, "drive %s is managed by libvirt", label);
-
-  if (!g_strv_contains (backing_drivers, drive->driver))
-    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                              "drive %s has driver %s, which an overlay cannot stand on", label,
-                              drive->driver);
-  else if (drive->file == NULL)
-    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                              "drive %s (%s) is not in a local file that can be named", label,
-                              filename != NULL ? filename : "no file name");
-  else if (!g_utf8_validate (drive->file, -1, NULL))
-    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                              "the path of drive %s is not UTF-8, as QMP is", label);
-  else if (drive->size < 0)
-    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                              "QEMU does not tell the size of drive %s", label);
-  else
-    check_file (drive, process, report);
-}
-
-/* Its content at the point in time is read from the base, after the pause. */
-static void
-check_nvram (QsnapDrive *drive, QsnapReport *report)
-{
-  g_autofree char *tool = NULL;
-
-  if (drive->nvram_block == NULL || drive->file == NULL)
-    return;
-
-  if (access (drive->file, R_OK) != 0)
-    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                              "the UEFI variables in %s cannot be read: %s", drive->file,
-                              g_strerror (errno));
-
-  tool = g_find_program_in_path ("qemu-img");
-  if (tool == NULL && !g_str_equal (qsnap_drive_format (drive), "raw"))
-    qsnap_report_add_problem (report, QSNAP_ERROR_UNSUPPORTED,
-                              "the UEFI variables in %s have format %s: the program qemu-img is "
-                              "needed to read them",
-                              drive->file, qsnap_drive_format (drive));
 }
 
 /* pflash keeps its content in RAM as well; QEMU writes that RAM over the image after a load. */
@@ -373,11 +211,73 @@ find_nvram_block (QsnapQmp *qmp, QsnapDrive *drive, GError **error)
   return get_qom_string (qmp, drive->qdev, "name", &drive->nvram_block, error);
 }
 
+static void
+find_files (QsnapDrive *drive, QsnapQmp *qmp, QsnapProcess *process, JsonObject *image)
+{
+  JsonObject *backing = qsnap_json_get_object (image, "backing-image");
+  const char *below = qsnap_json_get_string (backing, "filename");
+  g_autofree char *first = NULL;
+
+  if (drive->filename != NULL)
+    drive->file = qsnap_drive_resolve_file (qmp, process, drive->filename);
+  drive->chain = resolve_chain (qmp, process, image);
+
+  first = below != NULL ? qsnap_drive_resolve_file (qmp, process, below) : NULL;
+  if (first != NULL && g_strcmp0 (first, drive->chain[0]) == 0)
+    drive->backing_format = g_strdup (qsnap_json_get_string (backing, "format"));
+}
+
+static QsnapDrive *
+read_drive (QsnapQmp *qmp, QsnapProcess *process, JsonObject *entry, GError **error)
+{
+  JsonObject *inserted = qsnap_json_get_object (entry, "inserted");
+  QsnapDrive *drive = drive_from_json (entry, inserted);
+
+  if (drive->node == NULL || drive->driver == NULL)
+    g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
+                         "query-block: a drive has no node-name or driver");
+  else if (find_nvram_block (qmp, drive, error))
+    {
+      find_files (drive, qmp, process, qsnap_json_get_object (inserted, "image"));
+      return drive;
+    }
+
+  qsnap_drive_free (drive);
+
+  return NULL;
+}
+
+/* A revert gives the guest the same medium again. */
+static JsonObject *
+describe_read_only (QsnapQmp *qmp, QsnapProcess *process, JsonObject *entry)
+{
+  JsonObject *inserted = qsnap_json_get_object (entry, "inserted");
+  JsonObject *image = qsnap_json_get_object (inserted, "image");
+  const char *filename = qsnap_json_get_string (image, "filename");
+  g_autofree char *file =
+      filename != NULL ? qsnap_drive_resolve_file (qmp, process, filename) : NULL;
+  QsnapFileIdentity identity;
+  JsonObject *object;
+
+  if (file == NULL || !g_utf8_validate (file, -1, NULL) ||
+      !qsnap_file_identity_read (&identity, file, NULL))
+    object = json_object_new ();
+  else
+    object = qsnap_file_identity_to_json (&identity);
+
+  json_object_set_string_member (object, "device", qsnap_json_get_string (entry, "device"));
+  json_object_set_string_member (object, "qdev", qsnap_json_get_string (entry, "qdev"));
+  json_object_set_string_member (object, "file", file);
+
+  return object;
+}
+
 GPtrArray *
-qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, QsnapReport *report, GError **error)
+qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, JsonArray **read_only, GError **error)
 {
   g_autoptr (JsonNode) reply = qsnap_qmp_run (qmp, "query-block", NULL, error);
   g_autoptr (GPtrArray) drives = g_ptr_array_new_with_free_func ((GDestroyNotify)qsnap_drive_free);
+  g_autoptr (JsonArray) others = json_array_new ();
   JsonArray *list = qsnap_json_array (reply);
 
   if (reply == NULL)
@@ -387,29 +287,24 @@ qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, QsnapReport *report, G
     {
       JsonObject *entry = qsnap_json_array_object (list, i);
       JsonObject *inserted = qsnap_json_get_object (entry, "inserted");
-      JsonObject *image = qsnap_json_get_object (inserted, "image");
-      const char *filename = qsnap_json_get_string (image, "filename");
       QsnapDrive *drive;
 
-      if (inserted == NULL || qsnap_json_get_bool (inserted, "ro", FALSE))
+      if (inserted == NULL)
         continue;
-
-      drive = drive_from_json (entry, inserted);
-      g_ptr_array_add (drives, drive);
-      if (drive->node == NULL || drive->driver == NULL)
+      if (qsnap_json_get_bool (inserted, "ro", FALSE))
         {
-          g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
-                               "query-block: a drive has no node-name or driver");
-          return NULL;
+          json_array_add_object_element (others, describe_read_only (qmp, process, entry));
+          continue;
         }
 
-      drive->file = filename != NULL ? qsnap_drive_resolve_file (qmp, process, filename) : NULL;
-      drive->chain = resolve_chain (qmp, process, image);
-      check_drive (drive, process, filename, report);
-      if (!find_nvram_block (qmp, drive, error))
+      drive = read_drive (qmp, process, entry, error);
+      if (drive == NULL)
         return NULL;
-      check_nvram (drive, report);
+      g_ptr_array_add (drives, drive);
     }
+
+  if (read_only != NULL)
+    *read_only = g_steal_pointer (&others);
 
   return g_steal_pointer (&drives);
 }

@@ -5,29 +5,12 @@
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
 
+#include "disk/qsnap-file-identity.h"
 #include "qmp/qsnap-qmp-commands.h"
 #include "qsnap-process.h"
 #include "qsnap-report-private.h"
 
 G_BEGIN_DECLS
-
-/* A file as it was at some moment: a base that is still the same file and was not written since. */
-typedef struct
-{
-  guint64 device;
-  guint64 inode;
-  guint64 size;
-  /* nanoseconds since the epoch */
-  gint64 mtime;
-  /* A block device has neither a size of its own nor a meaningful mtime. */
-  gboolean is_block_device;
-} QsnapFileIdentity;
-
-gboolean qsnap_file_identity_read (QsnapFileIdentity *identity, const char *path, GError **error);
-JsonObject *qsnap_file_identity_to_json (const QsnapFileIdentity *identity);
-void qsnap_file_identity_from_json (QsnapFileIdentity *identity, JsonObject *object);
-/* Compares the file at @path with what the manifest says of it. */
-gboolean qsnap_file_identity_check (JsonObject *object, const char *path, GError **error);
 
 /* A drive of the guest that has a medium and may be written. */
 typedef struct
@@ -37,24 +20,42 @@ typedef struct
   char *qdev;
   char *node;
   char *driver;
-  /* The node's image, absolute. */
+  /* What QEMU calls the node's image, and that as an absolute path; NULL if it is no local file. */
+  char *filename;
   char *file;
   /* The images below it in its backing chain, absolute; those without a local file are left out. */
   GStrv chain;
+  /* Of the first of them, where it is right below; else NULL. */
+  char *backing_format;
   gint64 size;
   gboolean direct;
   gboolean no_flush;
   char *detect_zeroes;
+  /* query-block's list of its dirty bitmaps; NULL: none. */
+  JsonArray *bitmaps;
   /* The RAM block that mirrors it, where the drive is UEFI variables in pflash, else NULL. */
   char *nvram_block;
 
-  /* Set by qsnap_overlay_plan(). */
-  char *overlay_file;
-  char *overlay_node;
-  char *overlay_file_node;
-  gint64 overlay_fdset;
+  /* How it gets into the snapshot, and what the caller said of it, or NULL. */
+  QsnapDiskMode mode;
+  QsnapDiskOptions *options;
+
+  /* The image that the capture makes: the overlay, the clone or the copy. Planned before anything
+   * is made; the file is NULL where the copy's target is something else. */
+  char *new_file;
+  const char *new_format;
+  char *new_node;
+  char *new_file_node;
+  gint64 new_fdset;
+  /* Of the snapshot in the image, for QSNAP_DISK_MODE_INTERNAL. */
+  char *internal_name;
+  /* A journal says so, and it is no name that the library chooses. */
+  gboolean new_file_is_doubtful;
   /* The guest writes to its base again: what is in the overlay is old. */
   gboolean merged;
+  /* The copy is complete. */
+  gboolean copied;
+  /* The image that holds the disk at the point in time, as it was then. */
   QsnapFileIdentity base;
 } QsnapDrive;
 
@@ -66,10 +67,10 @@ const char *qsnap_drive_label (const QsnapDrive *drive);
 /* "raw" for what has no format of its own. */
 const char *qsnap_drive_format (const QsnapDrive *drive);
 
-/* All writable drives with a medium (elements are QsnapDrive); whatever of them cannot be captured
- * becomes a problem in @report. NULL only when QEMU does not answer. */
+/* All writable drives with a medium (elements are QsnapDrive). @read_only gets what the manifest
+ * says of the others. NULL only when QEMU does not answer. */
 GPtrArray *
-qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, QsnapReport *report, GError **error);
+qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, JsonArray **read_only, GError **error);
 
 /* The file that a node name's "filename" means: QEMU shows /dev/fdset/N for a descriptor it was
  * given, and json:{…} for a node whose backing was set by hand. NULL: no local file. */

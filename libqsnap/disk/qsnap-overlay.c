@@ -4,15 +4,14 @@
 
 #include "disk/qsnap-overlay.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <glib/gstdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
+#include "disk/qsnap-disk-job.h"
+#include "disk/qsnap-new-image.h"
 #include "qsnap-json.h"
+#include "qsnap-qemu-img.h"
 
-#define JOB_TIMEOUT_MS (60 * 1000)
 /* A guest that writes faster than the merge copies keeps it from ever being ready; it is stopped
  * for the last pass after this time. */
 #define MERGE_PATIENCE_MS (20 * 1000)
@@ -37,8 +36,8 @@ stem_of (const char *file)
   return stem;
 }
 
-void
-qsnap_overlay_plan (QsnapDrive *drive, const char *directory, const char *id, guint index)
+static char *
+choose_file (QsnapDrive *drive, const char *directory, const char *id, guint index)
 {
   g_autofree char *beside = g_path_get_dirname (drive->file);
   g_autofree char *stem = stem_of (drive->file);
@@ -50,335 +49,113 @@ qsnap_overlay_plan (QsnapDrive *drive, const char *directory, const char *id, gu
   else
     name = g_strdup_printf ("%s.qsnap-%s.qcow2", stem, id);
 
-  drive->overlay_file = g_build_filename (directory != NULL ? directory : beside, name, NULL);
-  drive->overlay_node = g_strdup_printf ("qsnap-%s-%u", id, index);
-  drive->overlay_file_node = g_strdup_printf ("qsnap-%s-%u-file", id, index);
-}
-
-/* --- undo ---------------------------------------------------------------------------------- */
-
-static gboolean
-undo_file (gpointer data, GError **error)
-{
-  QsnapOverlay *overlay = data;
-
-  if (g_unlink (overlay->drive->overlay_file) == 0 || errno == ENOENT)
-    return TRUE;
-
-  g_set_error (error, G_IO_ERROR, (int)g_io_error_from_errno (errno), "cannot remove %s: %s",
-               overlay->drive->overlay_file, g_strerror (errno));
-  return FALSE;
-}
-
-static gboolean
-undo_fdset (gpointer data, GError **error)
-{
-  QsnapOverlay *overlay = data;
-  gint64 fdset;
-
-  if (overlay->qmp->gone)
-    return TRUE;
-
-  /* Asked for by path: the answer to add-fd may have been lost. */
-  if (!qsnap_fdset_of_path (overlay->qmp, overlay->drive->overlay_file, &fdset, error))
-    return FALSE;
-
-  return fdset < 0 || qsnap_qmp_remove_fd (overlay->qmp, fdset, error);
-}
-
-/* An undo is pushed before its step, as the answer to a step may be lost: what was never there, or
- * is gone already, is as good as removed. */
-static gboolean
-delete_node (QsnapOverlay *overlay, const char *node, GError **error)
-{
-  g_autoptr (GError) failure = NULL;
-
-  if (overlay->qmp->gone)
-    return TRUE;
-
-  if (qsnap_qmp_blockdev_del (overlay->qmp, node, &failure) ||
-      strstr (failure->message, "Failed to find node") != NULL)
-    return TRUE;
-
-  g_propagate_error (error, g_steal_pointer (&failure));
-
-  return FALSE;
-}
-
-static gboolean
-undo_file_node (gpointer data, GError **error)
-{
-  QsnapOverlay *overlay = data;
-
-  return delete_node (overlay, overlay->drive->overlay_file_node, error);
-}
-
-static gboolean
-undo_node (gpointer data, GError **error)
-{
-  QsnapOverlay *overlay = data;
-
-  return delete_node (overlay, overlay->drive->overlay_node, error);
-}
-
-/* --- prepare ------------------------------------------------------------------------------- */
-
-static int
-open_overlay (QsnapDrive *drive, int flags, GError **error)
-{
-  int fd = open (drive->overlay_file, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-  if (fd < 0)
-    {
-      int code = errno;
-
-      g_set_error (error, G_IO_ERROR, (int)g_io_error_from_errno (code),
-                   "cannot create the overlay %s: %s", drive->overlay_file, g_strerror (code));
-    }
-
-  return fd;
-}
-
-/* Whoever may open the image has to be able to open the overlay, when QEMU is started again: same
- * owner and mode. An unprivileged caller is the owner of both, or has been given no better. */
-static void
-take_after_base (QsnapDrive *drive, int fd)
-{
-  struct stat base;
-
-  if (stat (drive->file, &base) != 0 || !S_ISREG (base.st_mode))
-    return;
-
-  if (fchown (fd, base.st_uid, base.st_gid) == 0)
-    (void)fchmod (fd, base.st_mode & 0660);
-}
-
-static gboolean
-pass_descriptors (
-    QsnapOverlay *overlay, int read_write, int read_only, QsnapUndo *undo, GError **error)
-{
-  QsnapDrive *drive = overlay->drive;
-
-  qsnap_undo_push (undo, "remove the overlay's descriptors", drive, undo_fdset, overlay);
-  drive->overlay_fdset =
-      qsnap_qmp_add_fd (overlay->qmp, -1, drive->overlay_file, read_write, error);
-  if (drive->overlay_fdset < 0)
-    return FALSE;
-
-  /* QEMU reopens the image read-only when it becomes a base, and picks by access mode. */
-  return qsnap_qmp_add_fd (overlay->qmp, drive->overlay_fdset, drive->overlay_file, read_only,
-                           error) >= 0;
-}
-
-static gboolean
-create_file (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
-{
-  QsnapDrive *drive = overlay->drive;
-  int read_write = open_overlay (drive, O_RDWR | O_CREAT | O_EXCL, error);
-  int read_only = -1;
-  gboolean passed = FALSE;
-
-  if (read_write < 0)
-    return FALSE;
-
-  qsnap_undo_push (undo, "remove the overlay", drive, undo_file, overlay);
-  take_after_base (drive, read_write);
-  read_only = open_overlay (drive, O_RDONLY, error);
-  if (read_only >= 0)
-    passed = pass_descriptors (overlay, read_write, read_only, undo, error);
-
-  if (read_only >= 0)
-    close (read_only);
-  close (read_write);
-
-  return passed;
-}
-
-static JsonObject *
-cache_of (QsnapDrive *drive)
-{
-  return qsnap_json_object_new ("direct", 'b', drive->direct, "no-flush", 'b', drive->no_flush,
-                                NULL);
-}
-
-static gboolean
-add_file_node (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
-{
-  QsnapDrive *drive = overlay->drive;
-  g_autofree char *filename =
-      g_strdup_printf ("/dev/fdset/%" G_GINT64_FORMAT, drive->overlay_fdset);
-
-  qsnap_undo_push (undo, "remove the overlay's file node", drive, undo_file_node, overlay);
-
-  return qsnap_qmp_do (overlay->qmp, "blockdev-add",
-                       qsnap_json_node_new ("driver", 's', "file", "node-name", 's',
-                                            drive->overlay_file_node, "filename", 's', filename,
-                                            "discard", 's', "unmap", "cache", 'o', cache_of (drive),
-                                            NULL),
-                       error);
-}
-
-static char *
-create_job (QsnapOverlay *overlay)
-{
-  return g_strconcat (overlay->drive->overlay_node, "-create", NULL);
-}
-
-static gboolean
-job_concluded (QsnapWatch *watch, gconstpointer job)
-{
-  return g_strcmp0 (g_hash_table_lookup (watch->jobs, job), "concluded") == 0;
-}
-
-/* The entry of @job in QEMU's list, or NULL if there is none. */
-static gboolean
-find_job (QsnapOverlay *overlay, const char *job, JsonObject **entry, GError **error)
-{
-  g_autoptr (JsonNode) reply = qsnap_qmp_run (overlay->qmp, "query-jobs", NULL, error);
-  JsonArray *jobs = qsnap_json_array (reply);
-
-  if (reply == NULL)
-    return FALSE;
-
-  *entry = NULL;
-  for (guint i = 0; jobs != NULL && i < json_array_get_length (jobs); i++)
-    {
-      JsonObject *candidate = qsnap_json_array_object (jobs, i);
-
-      if (g_strcmp0 (qsnap_json_get_string (candidate, "id"), job) == 0)
-        *entry = json_object_ref (candidate);
-    }
-
-  return TRUE;
-}
-
-/* A job that has ended stays until it is dismissed. It is short: one that runs ends soon. */
-static gboolean
-undo_create_job (gpointer data, GError **error)
-{
-  QsnapOverlay *overlay = data;
-  g_autofree char *job = create_job (overlay);
-
-  for (guint i = 0; !overlay->qmp->gone && i < JOB_TIMEOUT_MS / 100; i++)
-    {
-      g_autoptr (JsonObject) entry = NULL;
-
-      if (!find_job (overlay, job, &entry, error))
-        return FALSE;
-      if (entry == NULL)
-        return TRUE;
-      if (g_strcmp0 (qsnap_json_get_string (entry, "status"), "concluded") == 0)
-        return qsnap_qmp_job_command (overlay->qmp, "job-dismiss", job, error);
-      g_usleep (100 * 1000);
-    }
-
-  return TRUE;
-}
-
-/* The event only says that it ended; how, the job list knows. */
-static gboolean
-check_job (QsnapOverlay *overlay, const char *job, GError **error)
-{
-  g_autoptr (JsonObject) entry = NULL;
-  const char *failure;
-
-  if (!find_job (overlay, job, &entry, error))
-    return FALSE;
-
-  failure = qsnap_json_get_string (entry, "error");
-  if (failure == NULL)
-    return TRUE;
-
-  g_set_error (error, QSNAP_QMP_ERROR, QSNAP_QMP_ERROR_GENERIC, "blockdev-create: %s", failure);
-
-  return FALSE;
-}
-
-static gboolean
-wait_for_job (QsnapOverlay *overlay, const char *job, GError **error)
-{
-  g_autoptr (GError) failure = NULL;
-
-  if (qsnap_watch_wait (overlay->watch, job_concluded, job, JOB_TIMEOUT_MS, NULL, &failure))
-    return TRUE;
-
-  if (failure == NULL)
-    g_set_error (&failure, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT, "it is not made after %d seconds",
-                 JOB_TIMEOUT_MS / 1000);
-  g_propagate_prefixed_error (error, g_steal_pointer (&failure), "blockdev-create: ");
-
-  return FALSE;
-}
-
-/* Once started the job is short; cancelling is looked at after it. */
-static gboolean
-format_overlay (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
-{
-  QsnapDrive *drive = overlay->drive;
-  g_autofree char *job = create_job (overlay);
-  JsonObject *options = qsnap_json_object_new (
-      "driver", 's', "qcow2", "file", 's', drive->overlay_file_node, "size", 'i', drive->size,
-      "backing-file", 's', drive->file, "backing-fmt", 's', qsnap_drive_format (drive), NULL);
-
-  qsnap_undo_push (undo, "dismiss the job that made the overlay", drive, undo_create_job, overlay);
-  if (!qsnap_qmp_do (overlay->qmp, "blockdev-create",
-                     qsnap_json_node_new ("job-id", 's', job, "options", 'o', options, NULL),
-                     error) ||
-      !wait_for_job (overlay, job, error) || !check_job (overlay, job, error) ||
-      !qsnap_qmp_job_command (overlay->qmp, "job-dismiss", job, error))
-    return FALSE;
-
-  qsnap_undo_drop (undo, undo_create_job, overlay);
-
-  return TRUE;
-}
-
-static gboolean
-add_node (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
-{
-  QsnapDrive *drive = overlay->drive;
-
-  qsnap_undo_push (undo, "remove the overlay's node", drive, undo_node, overlay);
-
-  return qsnap_qmp_do (
-      overlay->qmp, "blockdev-add",
-      qsnap_json_node_new ("driver", 's', "qcow2", "node-name", 's', drive->overlay_node, "file",
-                           's', drive->overlay_file_node, "backing", '0', "discard", 's', "unmap",
-                           "detect-zeroes", 's', drive->detect_zeroes, "cache", 'o',
-                           cache_of (drive), NULL),
-      error);
-}
-
-gboolean
-qsnap_overlay_prepare (QsnapOverlay *overlay, QsnapUndo *undo, GError **error)
-{
-  if (create_file (overlay, undo, error) && add_file_node (overlay, undo, error) &&
-      format_overlay (overlay, undo, error) && add_node (overlay, undo, error))
-    return TRUE;
-
-  g_prefix_error (error, "preparing an overlay for drive %s: ", qsnap_drive_label (overlay->drive));
-
-  return FALSE;
+  return g_build_filename (directory != NULL ? directory : beside, name, NULL);
 }
 
 void
-qsnap_overlay_push_undo (QsnapOverlay *overlay, QsnapUndo *undo)
+qsnap_overlay_plan (QsnapDrive *drive, const char *directory, const char *id, guint index)
 {
-  qsnap_undo_push (undo, "remove the overlay", overlay->drive, undo_file, overlay);
-  qsnap_undo_push (undo, "remove the overlay's descriptors", overlay->drive, undo_fdset, overlay);
-  qsnap_undo_push (undo, "remove the overlay's file node", overlay->drive, undo_file_node, overlay);
-  qsnap_undo_push (undo, "dismiss the job that made the overlay", overlay->drive, undo_create_job,
-                   overlay);
-  qsnap_undo_push (undo, "remove the overlay's node", overlay->drive, undo_node, overlay);
+  GFile *file = drive->options != NULL ? qsnap_disk_options_get_file (drive->options) : NULL;
+  g_autofree char *path = file != NULL ? g_file_get_path (file) : NULL;
+
+  drive->new_format = "qcow2";
+  if (path != NULL)
+    drive->new_file = g_canonicalize_filename (path, NULL);
+  else if (qsnap_new_image_target (drive) == NULL)
+    drive->new_file = choose_file (drive, directory, id, index);
 }
 
-JsonObject *
-qsnap_overlay_action (QsnapOverlay *overlay)
-{
-  JsonObject *data = qsnap_json_object_new ("node", 's', overlay->drive->node, "overlay", 's',
-                                            overlay->drive->overlay_node, NULL);
+/* --- one that is there already --------------------------------------------------------------- */
 
-  return qsnap_json_object_new ("type", 's', "blockdev-snapshot", "data", 'o', data, NULL);
+static gboolean
+is_file (const char *name, const char *path)
+{
+  struct stat a, b;
+
+  return name != NULL && stat (name, &a) == 0 && stat (path, &b) == 0 && a.st_dev == b.st_dev &&
+         a.st_ino == b.st_ino;
+}
+
+gboolean
+qsnap_overlay_stands_on_base (QsnapDrive *drive)
+{
+  const char *const info[] = { "qemu-img", "info",          "-U", "--output=json", "-f",
+                               "qcow2",    drive->new_file, NULL };
+  g_autoptr (JsonNode) reply = NULL;
+
+  return qsnap_qemu_img_run (info, &reply, NULL, NULL) &&
+         is_file (qsnap_json_get_string (qsnap_json_object (reply), "full-backing-filename"),
+                  drive->file);
+}
+
+/* Without the right backing file in its header the guest's disk would be lost when QEMU ends. */
+gboolean
+qsnap_overlay_check_reuse (QsnapDrive *drive, GError **error)
+{
+  GFile *file = qsnap_disk_options_get_file (drive->options);
+  g_autofree char *path = file != NULL ? g_file_get_path (file) : NULL;
+  const char *const info[] = { "qemu-img", "info", "--output=json", path, NULL };
+  g_autoptr (JsonNode) reply = NULL;
+  JsonObject *image;
+  const char *wrong = NULL;
+
+  if (path == NULL || !qsnap_qemu_img_run (info, &reply, NULL, error))
+    return FALSE;
+
+  image = qsnap_json_object (reply);
+  if (g_strcmp0 (qsnap_json_get_string (image, "format"), "qcow2") != 0)
+    wrong = "it is not qcow2";
+  else if (qsnap_json_get_int (image, "virtual-size", -1) != drive->size)
+    wrong = "it has another size than the disk";
+  else if (!is_file (qsnap_json_get_string (image, "full-backing-filename"), drive->file))
+    wrong = "its backing file is not the guest's image";
+  else if (g_strcmp0 (qsnap_json_get_string (image, "backing-filename-format"),
+                      qsnap_drive_format (drive)) != 0)
+    wrong = "it does not say the right format of its backing file";
+
+  if (wrong == NULL)
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+               "%s cannot be the overlay of drive %s: %s", path, qsnap_drive_label (drive), wrong);
+
+  return FALSE;
+}
+
+/* --- the transaction ------------------------------------------------------------------------- */
+
+/* Who makes incremental backups finds a bitmap of the same name in the overlay: the old one stays
+ * with what it is about. */
+static void
+add_bitmap (QsnapDiskTask *task, JsonObject *bitmap, JsonArray *actions)
+{
+  const char *name = qsnap_json_get_string (bitmap, "name");
+  JsonObject *data;
+
+  if (name == NULL || !qsnap_json_get_bool (bitmap, "persistent", FALSE) ||
+      qsnap_json_get_bool (bitmap, "inconsistent", FALSE))
+    return;
+
+  data = qsnap_json_object_new (
+      "node", 's', task->drive->new_node, "name", 's', name, "granularity", 'i',
+      qsnap_json_get_int (bitmap, "granularity", 65536), "persistent", 'b', TRUE, "disabled", 'b',
+      !qsnap_json_get_bool (bitmap, "recording", TRUE), NULL);
+  json_array_add_object_element (
+      actions,
+      qsnap_json_object_new ("type", 's', "block-dirty-bitmap-add", "data", 'o', data, NULL));
+}
+
+void
+qsnap_overlay_add_actions (QsnapDiskTask *task, JsonArray *actions)
+{
+  JsonArray *bitmaps = task->drive->bitmaps;
+  JsonObject *data = qsnap_json_object_new ("node", 's', task->drive->node, "overlay", 's',
+                                            task->drive->new_node, NULL);
+
+  json_array_add_object_element (
+      actions, qsnap_json_object_new ("type", 's', "blockdev-snapshot", "data", 'o', data, NULL));
+  for (guint i = 0; bitmaps != NULL && i < json_array_get_length (bitmaps); i++)
+    add_bitmap (task, qsnap_json_array_object (bitmaps, i), actions);
 }
 
 /* --- merging back -------------------------------------------------------------------------- */
@@ -386,9 +163,9 @@ qsnap_overlay_action (QsnapOverlay *overlay)
 /* Whether the overlay is what the guest writes into: the transaction's answer may have been lost.
  */
 static gboolean
-is_in_use (QsnapOverlay *overlay, gboolean *in_use, GError **error)
+is_in_use (QsnapDiskTask *task, gboolean *in_use, GError **error)
 {
-  g_autoptr (JsonNode) reply = qsnap_qmp_run (overlay->qmp, "query-block", NULL, error);
+  g_autoptr (JsonNode) reply = qsnap_qmp_run (task->qmp, "query-block", NULL, error);
   JsonArray *list = qsnap_json_array (reply);
 
   if (reply == NULL)
@@ -399,8 +176,7 @@ is_in_use (QsnapOverlay *overlay, gboolean *in_use, GError **error)
     {
       JsonObject *inserted = qsnap_json_get_object (qsnap_json_array_object (list, i), "inserted");
 
-      if (g_strcmp0 (qsnap_json_get_string (inserted, "node-name"), overlay->drive->overlay_node) ==
-          0)
+      if (g_strcmp0 (qsnap_json_get_string (inserted, "node-name"), task->drive->new_node) == 0)
         *in_use = TRUE;
     }
 
@@ -438,27 +214,27 @@ merge_failure (QsnapWatch *watch, const char *job, GError **error)
 
 /* Stops the guest where it writes too fast for the job to become ready. */
 static gboolean
-wait_until_ready (QsnapOverlay *overlay, const char *job, gboolean *stopped, GError **error)
+wait_until_ready (QsnapDiskTask *task, const char *job, gboolean *stopped, GError **error)
 {
   gboolean running;
 
   *stopped = FALSE;
-  if (qsnap_watch_wait (overlay->watch, merge_ready_or_ended, job, MERGE_PATIENCE_MS, NULL, error))
+  if (qsnap_watch_wait (task->watch, merge_ready_or_ended, job, MERGE_PATIENCE_MS, NULL, error))
     return TRUE;
 
-  if ((error != NULL && *error != NULL) || !qsnap_qmp_is_running (overlay->qmp, &running, error))
+  if ((error != NULL && *error != NULL) || !qsnap_qmp_is_running (task->qmp, &running, error))
     return FALSE;
 
   if (running)
     {
-      if (overlay->about_to_stop != NULL)
-        overlay->about_to_stop (overlay->data);
-      if (!qsnap_qmp_do (overlay->qmp, "stop", NULL, error))
+      if (task->about_to_stop != NULL)
+        task->about_to_stop (task->data);
+      if (!qsnap_qmp_do (task->qmp, "stop", NULL, error))
         return FALSE;
       *stopped = TRUE;
     }
 
-  return qsnap_watch_wait (overlay->watch, merge_ready_or_ended, job, 0, NULL, error);
+  return qsnap_watch_wait (task->watch, merge_ready_or_ended, job, 0, NULL, error);
 }
 
 static gboolean
@@ -471,15 +247,14 @@ merge_pending_or_ended (QsnapWatch *watch, gconstpointer job)
 /* A job that has failed already has ended: job-complete's error says less than the job's own. One
  * that somebody who died had completed ends by itself. */
 static gboolean
-complete_merge (QsnapOverlay *overlay, const char *job, GError **error)
+complete_merge (QsnapDiskTask *task, const char *job, GError **error)
 {
   g_autoptr (GError) failure = NULL;
 
-  if (qsnap_watch_wait (overlay->watch, merge_pending_or_ended, job, -1, NULL, NULL) ||
-      qsnap_qmp_job_command (overlay->qmp, "job-complete", job, &failure))
-    return qsnap_watch_wait (overlay->watch, merge_pending_or_ended, job, 0, NULL, error);
-  if (qsnap_watch_wait (overlay->watch, merge_pending_or_ended, job, COMPLETE_PATIENCE_MS, NULL,
-                        NULL))
+  if (qsnap_watch_wait (task->watch, merge_pending_or_ended, job, -1, NULL, NULL) ||
+      qsnap_qmp_job_command (task->qmp, "job-complete", job, &failure))
+    return qsnap_watch_wait (task->watch, merge_pending_or_ended, job, 0, NULL, error);
+  if (qsnap_watch_wait (task->watch, merge_pending_or_ended, job, COMPLETE_PATIENCE_MS, NULL, NULL))
     return TRUE;
 
   g_propagate_error (error, g_steal_pointer (&failure));
@@ -488,46 +263,45 @@ complete_merge (QsnapOverlay *overlay, const char *job, GError **error)
 }
 
 static void
-note_merged (QsnapOverlay *overlay, gboolean merged)
+note_merged (QsnapDiskTask *task, gboolean merged)
 {
-  overlay->drive->merged = merged;
-  if (overlay->note_merged != NULL)
-    overlay->note_merged (overlay->drive, overlay->data);
+  task->drive->merged = merged;
+  if (task->note_merged != NULL)
+    task->note_merged (task->drive, task->data);
 }
 
 /* Base and overlay are the same now, and QEMU holds the guest's requests back until the job is told
  * to finish. What is written down in this moment is true whoever dies next, QEMU too: before it the
  * overlay has everything, after it the base. */
 static gboolean
-finalize_merge (QsnapOverlay *overlay, const char *job, GError **error)
+finalize_merge (QsnapDiskTask *task, const char *job, GError **error)
 {
-  if (qsnap_watch_wait (overlay->watch, merge_ended, job, -1, NULL, NULL))
+  if (qsnap_watch_wait (task->watch, merge_ended, job, -1, NULL, NULL))
     return TRUE;
 
-  note_merged (overlay, TRUE);
+  note_merged (task, TRUE);
 
-  return qsnap_qmp_job_command (overlay->qmp, "job-finalize", job, error);
+  return qsnap_qmp_job_command (task->qmp, "job-finalize", job, error);
 }
 
 static gboolean
-start_merge (QsnapOverlay *overlay, const char *job, GError **error)
+start_merge (QsnapDiskTask *task, const char *job, GError **error)
 {
-  return qsnap_qmp_do (overlay->qmp, "block-commit",
+  return qsnap_qmp_do (task->qmp, "block-commit",
                        qsnap_json_node_new ("job-id", 's', job, "device", 's',
-                                            overlay->drive->overlay_node, "base-node", 's',
-                                            overlay->drive->node, "auto-finalize", 'b', FALSE,
-                                            NULL),
+                                            task->drive->new_node, "base-node", 's',
+                                            task->drive->node, "auto-finalize", 'b', FALSE, NULL),
                        error);
 }
 
 /* One that somebody began who died. Its event may have come before we listened. */
 static gboolean
-find_merge (QsnapOverlay *overlay, const char *job, gboolean *going_on, GError **error)
+find_merge (QsnapDiskTask *task, const char *job, gboolean *going_on, GError **error)
 {
   g_autoptr (JsonObject) entry = NULL;
   const char *status;
 
-  if (!find_job (overlay, job, &entry, error))
+  if (!qsnap_disk_job_find (task->qmp, job, &entry, error))
     return FALSE;
 
   status = qsnap_json_get_string (entry, "status");
@@ -537,31 +311,31 @@ find_merge (QsnapOverlay *overlay, const char *job, gboolean *going_on, GError *
       g_autoptr (JsonNode) ready = qsnap_json_node_new ("device", 's', job, NULL);
       g_autoptr (JsonNode) now = qsnap_json_node_new ("id", 's', job, "status", 's', status, NULL);
 
-      qsnap_watch_note_event (overlay->watch, "BLOCK_JOB_READY", ready, 0);
-      qsnap_watch_note_event (overlay->watch, "JOB_STATUS_CHANGE", now, 0);
+      qsnap_watch_note_event (task->watch, "BLOCK_JOB_READY", ready, 0);
+      qsnap_watch_note_event (task->watch, "JOB_STATUS_CHANGE", now, 0);
     }
 
   return TRUE;
 }
 
 static gboolean
-run_merge (QsnapOverlay *overlay, const char *job, gboolean going_on, GError **error)
+run_merge (QsnapDiskTask *task, const char *job, gboolean going_on, GError **error)
 {
   gboolean stopped;
   gboolean merged;
 
-  if (!going_on && !start_merge (overlay, job, error))
+  if (!going_on && !start_merge (task, job, error))
     return FALSE;
 
-  merged = wait_until_ready (overlay, job, &stopped, error) &&
-           complete_merge (overlay, job, error) && finalize_merge (overlay, job, error) &&
-           qsnap_watch_wait (overlay->watch, merge_ended, job, 0, NULL, error) &&
-           !merge_failure (overlay->watch, job, error);
-  if (!merged && overlay->drive->merged)
-    note_merged (overlay, FALSE);
+  merged = wait_until_ready (task, job, &stopped, error) && complete_merge (task, job, error) &&
+           finalize_merge (task, job, error) &&
+           qsnap_watch_wait (task->watch, merge_ended, job, 0, NULL, error) &&
+           !merge_failure (task->watch, job, error);
+  if (!merged && task->drive->merged)
+    note_merged (task, FALSE);
 
   if (stopped)
-    merged = qsnap_qmp_do (overlay->qmp, "cont", NULL, merged ? error : NULL) && merged;
+    merged = qsnap_qmp_do (task->qmp, "cont", NULL, merged ? error : NULL) && merged;
 
   return merged;
 }
@@ -569,17 +343,18 @@ run_merge (QsnapOverlay *overlay, const char *job, gboolean going_on, GError **e
 gboolean
 qsnap_overlay_merge_back (gpointer data, GError **error)
 {
-  QsnapOverlay *overlay = data;
-  g_autofree char *job = g_strconcat (overlay->drive->overlay_node, "-merge", NULL);
+  QsnapDiskTask *task = data;
+  g_autofree char *job = g_strconcat (task->drive->new_node, "-merge", NULL);
   gboolean going_on, in_use;
 
-  if (find_merge (overlay, job, &going_on, error) && is_in_use (overlay, &in_use, error) &&
-      (!(going_on || in_use) || run_merge (overlay, job, going_on, error)))
+  if (find_merge (task, job, &going_on, error) && is_in_use (task, &in_use, error) &&
+      (!(going_on || in_use) || run_merge (task, job, going_on, error)))
     return TRUE;
 
   g_prefix_error (error, "drive %s goes on in %s, which could not be merged into %s: ",
-                  qsnap_drive_label (overlay->drive), overlay->drive->overlay_file,
-                  overlay->drive->file);
+                  qsnap_drive_label (task->drive),
+                  task->drive->new_file != NULL ? task->drive->new_file : task->drive->new_node,
+                  task->drive->file);
 
   return FALSE;
 }

@@ -2,9 +2,7 @@
 
 #pragma once
 
-#include "disk/qsnap-drive.h"
-#include "qsnap-undo.h"
-#include "qsnap-watch.h"
+#include "disk/qsnap-disk-task.h"
 
 G_BEGIN_DECLS
 
@@ -12,33 +10,20 @@ G_BEGIN_DECLS
  * overlay is made and attached to QEMU while the guest runs, so that one transaction is all that is
  * left for the pause. */
 
-typedef struct
-{
-  QsnapDrive *drive;
-  QsnapQmp *qmp;
-  QsnapWatch *watch;
-  /* Called before a guest that writes too fast is stopped for the last pass of a merge. */
-  void (*about_to_stop) (gpointer data);
-  /* Called with drive->merged when base and overlay are the same, and nothing is written until this
-   * returns; and again, should it not have come to that. */
-  void (*note_merged) (QsnapDrive *drive, gpointer data);
-  gpointer data;
-} QsnapOverlay;
-
-/* Chooses names: a file beside the image, or in @directory unless NULL; @id is the capture's. */
+/* Chooses the file: beside the image, or in @directory unless NULL; @id is the capture's. */
 void qsnap_overlay_plan (QsnapDrive *drive, const char *directory, const char *id, guint index);
 
-/* Pushes the undo of each of its steps; @overlay has to outlive @undo. */
-gboolean qsnap_overlay_prepare (QsnapOverlay *overlay, QsnapUndo *undo, GError **error);
+/* Of an overlay that the caller has made: whether it fits the drive. */
+gboolean qsnap_overlay_check_reuse (QsnapDrive *drive, GError **error);
 
-/* For an overlay that a dead client prepared: the undo of all steps, whichever were taken. */
-void qsnap_overlay_push_undo (QsnapOverlay *overlay, QsnapUndo *undo);
+/* Whether the file is a qcow2 image whose backing file is the drive's. */
+gboolean qsnap_overlay_stands_on_base (QsnapDrive *drive);
 
-/* The element of the transaction that puts the overlay above its base. */
-JsonObject *qsnap_overlay_action (QsnapOverlay *overlay);
+/* What puts the overlay above its base, and persistent bitmaps into it. */
+void qsnap_overlay_add_actions (QsnapDiskTask *task, JsonArray *actions);
 
-/* An undo function (data: QsnapOverlay): if the guest writes into the overlay, merges it back into
+/* An undo function (data: QsnapDiskTask): if the guest writes into the overlay, merges it back into
  * its base with the guest running, so that the drive is on its base again. */
-gboolean qsnap_overlay_merge_back (gpointer overlay, GError **error);
+gboolean qsnap_overlay_merge_back (gpointer task, GError **error);
 
 G_END_DECLS

@@ -12,6 +12,8 @@
 
 #include "memory/qsnap-io.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest-disk.h"
+#include "qsnap-snapshot-private.h"
 #include "restore/qsnap-restore-private.h"
 
 /* What a revert makes in the file system. */
@@ -100,22 +102,95 @@ open_log (QsnapRestore *restore, GError **error)
 
 /* --- overlays ------------------------------------------------------------------------------ */
 
+static JsonObject *
+file_options (const char *file)
+{
+  return qsnap_json_object_new ("driver", 's', "file", "filename", 's', file, NULL);
+}
+
+/* As QEMU takes it in place of a file's name. */
+static char *
+pseudo_name (JsonObject *options)
+{
+  g_autoptr (JsonNode) node = qsnap_json_node_from_object (options);
+  g_autofree char *text = qsnap_json_to_text (node, FALSE);
+
+  return g_strconcat ("json:", text, NULL);
+}
+
+/* What the revert's overlay stands on. A clone does not say right where its own backing file is,
+ * and a copy may be in what is no file. */
+static char *
+name_of_base (QsnapRestore *restore, JsonObject *disk)
+{
+  JsonObject *base = qsnap_json_get_object (disk, "base");
+  JsonObject *backing = qsnap_json_get_object (base, "backing");
+  JsonNode *target = json_object_get_member (base, "options");
+  const char *format = qsnap_json_get_string (base, "format");
+  g_autofree char *directory = g_file_get_path (qsnap_snapshot_get_directory (restore->snapshot));
+  g_autofree char *file = qsnap_manifest_disk_base (disk, directory);
+
+  if (file == NULL && target != NULL)
+    return pseudo_name (
+        qsnap_json_object_new ("driver", 's', format, "file", 'n', qsnap_json_copy (target), NULL));
+  if (backing == NULL)
+    return g_steal_pointer (&file);
+
+  return pseudo_name (qsnap_json_object_new (
+      "driver", 's', format, "file", 'o', file_options (file), "backing", 'o',
+      qsnap_json_object_new ("driver", 's', qsnap_json_get_string (backing, "format"), "file", 'o',
+                             file_options (qsnap_json_get_string (backing, "file")), NULL),
+      NULL));
+}
+
 /* The base was compared with the manifest just before, so the tool need not open it: it may be on a
  * guest that runs. */
 static GSubprocess *
-start_overlay (QsnapRestore *restore, guint index, GError **error)
+start_overlay (QsnapRestore *restore, JsonObject *disk, const char *overlay, GError **error)
 {
-  JsonArray *disks = qsnap_json_get_array (restore->manifest, "disks");
-  JsonObject *disk = qsnap_json_array_object (disks, index);
   JsonObject *base = qsnap_json_get_object (disk, "base");
+  g_autofree char *name = name_of_base (restore, disk);
   g_autofree char *size =
       g_strdup_printf ("%" G_GINT64_FORMAT, qsnap_json_get_int (disk, "size", 0));
 
-  return g_subprocess_new (
-      G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_PIPE, error, "qemu-img",
-      "create", "-q", "-u", "-f", "qcow2", "-F", qsnap_json_get_string (base, "format"), "-b",
-      qsnap_json_get_string (base, "file"),
-      g_array_index (restore->disks, QsnapRevertDisk, index).overlay, size, NULL);
+  if (name == NULL)
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                   "the disk %s was left out of the snapshot, and is in no local file",
+                   qsnap_json_get_string (disk, "device"));
+      return NULL;
+    }
+
+  return g_subprocess_new (G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_PIPE,
+                           error, "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F",
+                           qsnap_json_get_string (base, "format"), "-b", name, overlay, size, NULL);
+}
+
+/* Nothing can stand on a snapshot that is inside an image: it is copied out. The guest of that
+ * image may go on writing to it: what belongs to the snapshot does not change. */
+static GSubprocess *
+start_copying (JsonObject *disk, const char *overlay, GError **error)
+{
+  JsonObject *base = qsnap_json_get_object (disk, "base");
+  g_autofree char *snapshot =
+      g_strconcat ("snapshot.name=", qsnap_json_get_string (base, "snapshot"), NULL);
+
+  return g_subprocess_new (G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_PIPE,
+                           error, "qemu-img", "convert", "-q", "-U", "-f",
+                           qsnap_json_get_string (base, "format"), "-l", snapshot, "-O", "qcow2",
+                           qsnap_json_get_string (base, "file"), overlay, NULL);
+}
+
+static GSubprocess *
+start_disk (QsnapRestore *restore, guint index, GError **error)
+{
+  JsonArray *disks = qsnap_json_get_array (restore->manifest, "disks");
+  JsonObject *disk = qsnap_json_array_object (disks, index);
+  const char *overlay = g_array_index (restore->disks, QsnapRevertDisk, index).overlay;
+
+  return qsnap_manifest_disk_mode (disk) == QSNAP_DISK_MODE_INTERNAL
+             ? start_copying (disk, overlay, error)
+             : start_overlay (restore, disk, overlay, error);
 }
 
 static gboolean
@@ -144,7 +219,7 @@ make_overlays (QsnapRestore *restore, GError **error)
 
   for (guint i = 0; made && i < restore->disks->len; i++)
     {
-      GSubprocess *process = start_overlay (restore, i, error);
+      GSubprocess *process = start_disk (restore, i, error);
 
       made = process != NULL;
       if (made)

@@ -12,6 +12,7 @@
 #include "memory/qsnap-io.h"
 #include "pages/qsnap-rescue.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest-disk.h"
 #include "qsnap-snapshot-private.h"
 #include "restore/qsnap-restore-private.h"
 
@@ -40,6 +41,9 @@ check_owner (QsnapRestore *restore, GError **error)
 static gboolean
 read_image (QsnapRestore *restore, GError **error)
 {
+  if (!qsnap_restore_has_memory (restore))
+    return TRUE;
+
   restore->image = qsnap_image_new (restore->snapshot_fd,
                                     qsnap_json_get_object (restore->manifest, "memory"), error);
 
@@ -60,7 +64,8 @@ qsnap_restore_read (QsnapRestore *restore, GError **error)
 
   return restore->snapshot_fd >= 0 && check_owner (restore, error) &&
          qsnap_snapshot_lock_directory (restore->snapshot_fd, FALSE, error) &&
-         qsnap_snapshot_check_bases (restore->manifest, error) && read_image (restore, error);
+         qsnap_snapshot_check_bases (restore->snapshot, restore->manifest, error) &&
+         read_image (restore, error);
 }
 
 /* --- what the command line is adapted to --------------------------------------------------- */
@@ -73,17 +78,21 @@ keep (QsnapRestore *restore, char *string)
   return string;
 }
 
-/* The base, then what it stands on: the guest may have been started on any of them. */
+/* The image that the guest had, then what that stands on: it may have been started on any of them.
+ */
 static const char *const *
-files_of_disk (QsnapRestore *restore, JsonObject *base)
+files_of_disk (QsnapRestore *restore, JsonObject *source)
 {
-  JsonArray *chain = qsnap_json_get_array (base, "chain");
+  JsonArray *chain = qsnap_json_get_array (source, "chain");
+  const char *image = qsnap_json_get_string (source, "file");
   guint n = chain != NULL ? json_array_get_length (chain) : 0;
   const char **files = g_new0 (const char *, n + 2);
+  guint at = 0;
 
-  files[0] = qsnap_json_get_string (base, "file");
+  if (image != NULL)
+    files[at++] = image;
   for (guint i = 0; i < n; i++)
-    files[i + 1] = json_array_get_string_element (chain, i);
+    files[at++] = json_array_get_string_element (chain, i);
   g_ptr_array_add (restore->strings, files);
 
   return files;
@@ -101,9 +110,41 @@ list_disks (QsnapRestore *restore)
       QsnapRevertDisk disk = { NULL };
 
       disk.label = qsnap_json_get_string (object, "device");
-      disk.files = files_of_disk (restore, qsnap_json_get_object (object, "base"));
+      disk.files = files_of_disk (restore, qsnap_manifest_disk_source (object));
       disk.overlay = keep (restore, g_strdup_printf ("%s/disk%u.qcow2", restore->path, i));
       g_array_append_val (restore->disks, disk);
+    }
+}
+
+/* What the snapshot does not have is as it is now. */
+static void
+warn_of_disks (QsnapRestore *restore)
+{
+  JsonArray *disks = qsnap_json_get_array (restore->manifest, "disks");
+  JsonArray *others = qsnap_json_get_array (restore->manifest, "read-only-disks");
+
+  for (guint i = 0; i < json_array_get_length (disks); i++)
+    {
+      JsonObject *disk = qsnap_json_array_object (disks, i);
+
+      if (qsnap_manifest_disk_mode (disk) == QSNAP_DISK_MODE_EXCLUDE)
+        g_ptr_array_add (restore->warnings,
+                         g_strdup_printf ("the disk %s was left out of the snapshot: the guest "
+                                          "finds it as it is now",
+                                          qsnap_json_get_string (disk, "device")));
+    }
+
+  for (guint i = 0; others != NULL && i < json_array_get_length (others); i++)
+    {
+      JsonObject *medium = qsnap_json_array_object (others, i);
+      const char *file = qsnap_json_get_string (medium, "file");
+      g_autoptr (GError) changed = NULL;
+
+      if (file != NULL && !qsnap_file_identity_check (medium, file, &changed))
+        g_ptr_array_add (restore->warnings,
+                         g_strdup_printf ("the read-only drive %s: %s",
+                                          qsnap_json_get_string (medium, "device"),
+                                          changed->message));
     }
 }
 
@@ -290,6 +331,7 @@ static void
 add_own_options (QsnapRestore *restore)
 {
   gboolean on_demand = restore->method == QSNAP_RESTORE_METHOD_ON_DEMAND;
+  gboolean has_memory = qsnap_restore_has_memory (restore);
 
   add_monitor (restore, QSNAP_RESTORE_MONITOR, QSNAP_RESTORE_SOCKET);
   if (on_demand)
@@ -297,7 +339,8 @@ add_own_options (QsnapRestore *restore)
   /* The guest is let run when QEMU is asked to; on demand, as soon as it can. */
   if (!on_demand || qsnap_restore_stays_paused (restore))
     qsnap_command_add (restore->command, "S", NULL);
-  qsnap_command_add (restore->command, "incoming", "defer");
+  if (has_memory)
+    qsnap_command_add (restore->command, "incoming", "defer");
 }
 
 static gboolean
@@ -322,7 +365,7 @@ plan_method (QsnapRestore *restore, const QsnapAdaptContext *context, GError **e
   g_autoptr (GError) refusal = NULL;
   g_autoptr (GError) second = NULL;
 
-  if (restore->wanted == QSNAP_RESTORE_METHOD_LOAD)
+  if (restore->wanted == QSNAP_RESTORE_METHOD_LOAD || !qsnap_restore_has_memory (restore))
     return plan_load (restore, context, error);
   if (restore->wanted == QSNAP_RESTORE_METHOD_ON_DEMAND)
     return plan_on_demand (restore, context, error);
@@ -371,6 +414,7 @@ qsnap_restore_plan (QsnapRestore *restore, GError **error)
     return FALSE;
 
   list_disks (restore);
+  warn_of_disks (restore);
   context.directory = restore->path;
   context.working_directory = restore->working_directory;
   context.warnings = restore->warnings;

@@ -73,6 +73,9 @@ struct _QsnapRestore
   gint64 running;
 };
 
+/* Else the guest boots from its disks. */
+gboolean qsnap_restore_has_memory (QsnapRestore *restore);
+
 /* Checks what can be checked before anything is made. */
 gboolean qsnap_restore_read (QsnapRestore *restore, GError **error);
 

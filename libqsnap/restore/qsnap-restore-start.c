@@ -269,9 +269,12 @@ try_on_demand (QsnapRestore *restore, QsnapQmp *qmp, GError **error)
   return TRUE;
 }
 
+/* A guest without memory boots. */
 static gboolean
 bring_in_memory (QsnapRestore *restore, QsnapQmp *qmp, GError **error)
 {
+  if (!qsnap_restore_has_memory (restore))
+    return let_run (restore, qmp, error);
   if (restore->method == QSNAP_RESTORE_METHOD_ON_DEMAND && !try_on_demand (restore, qmp, error))
     return FALSE;
   if (restore->method == QSNAP_RESTORE_METHOD_ON_DEMAND)

@@ -125,12 +125,19 @@ qsnap_restore_go_on (QsnapRestore *restore, GError **error)
 }
 
 gboolean
+qsnap_restore_has_memory (QsnapRestore *restore)
+{
+  return qsnap_json_get_object (restore->manifest, "memory") != NULL;
+}
+
+gboolean
 qsnap_restore_stays_paused (QsnapRestore *restore)
 {
   JsonObject *guest = qsnap_json_get_object (restore->manifest, "guest");
 
   return restore->start_paused ||
-         g_strcmp0 (qsnap_json_get_string (guest, "run-state"), "paused") == 0;
+         (qsnap_restore_has_memory (restore) &&
+          g_strcmp0 (qsnap_json_get_string (guest, "run-state"), "paused") == 0);
 }
 
 static gboolean

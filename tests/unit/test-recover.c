@@ -54,7 +54,7 @@ write_journal (Left *left, const char *step, gboolean alive, const char *overlay
       "{\"format\":\"qsnap-journal\",\"schema\":1,\"step\":\"%s\",\"id\":\"" ID "\",\"name\":\"n\","
       "\"client-pid\":1,\"client-start\":0,\"qemu-pid\":%d,\"qemu-start\":%" G_GINT64_FORMAT ","
       "\"qemu-version\":\"10.0.0\",\"run-state\":\"running\",\"shutdown-action\":\"poweroff\","
-      "\"capabilities\":{\"background-snapshot\":false},\"overlays\":[%s]%s}",
+      "\"capabilities\":{\"background-snapshot\":false},\"disks\":[%s]%s}",
       step, getpid (), alive ? qsnap_process_start_time (getpid ()) : 1, overlays, more);
 
   g_assert_true (g_file_set_contents (left->journal, text, -1, &error));
@@ -66,8 +66,8 @@ describe_overlay (const char *base, const char *overlay)
 {
   return g_strdup_printf (
       "{\"device\":\"virtio0\",\"base-node\":\"b\",\"base\":\"%s\",\"base-format\":\"raw\","
-      "\"overlay\":\"%s\",\"overlay-node\":\"qsnap-" ID "-0\","
-      "\"overlay-file-node\":\"qsnap-" ID "-0-file\"}",
+      "\"mode\":\"overlay\",\"new-file\":\"%s\",\"new-node\":\"qsnap-" ID "-0\","
+      "\"new-file-node\":\"qsnap-" ID "-0-file\"}",
       base, overlay);
 }
 
@@ -362,9 +362,9 @@ test_hostile_overlays (void)
   g_autofree char *victim = g_build_filename (folder, "victim", NULL);
   g_autofree char *around = g_strconcat (folder, "/x/../base.qsnap-" ID ".qcow2", NULL);
   g_autofree char *other = g_build_filename (folder, "base.qsnap-99999999.qcow2", NULL);
-  const char *const hostile[] = { victim,        around,
-                                  other,         "base.qsnap-" ID ".qcow2",
-                                  "/etc/passwd", "/etc/.qsnap-" ID "/passwd" };
+  const char *const hostile[] = { around, "base.qsnap-" ID ".qcow2" };
+  /* A caller may have wanted these names. */
+  const char *const doubtful[] = { victim, other, "/etc/passwd" };
   g_autoptr (QsnapSession) session = qsnap_session_new (NULL);
   Left left;
 
@@ -377,7 +377,14 @@ test_hostile_overlays (void)
       g_autofree char *overlay = describe_overlay (left.base, hostile[i]);
 
       write_journal (&left, "saving", FALSE, overlay, "");
-      assert_recover_fails (session, left.directory, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "overlays");
+      assert_recover_fails (session, left.directory, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "disks");
+    }
+  for (guint i = 0; i < G_N_ELEMENTS (doubtful); i++)
+    {
+      g_autofree char *overlay = describe_overlay (left.base, doubtful[i]);
+
+      write_journal (&left, "saving", FALSE, overlay, "");
+      assert_recover_fails (session, left.directory, QSNAP_ERROR, QSNAP_ERROR_FAILED, doubtful[i]);
     }
   g_assert_true (g_file_test (victim, G_FILE_TEST_EXISTS));
   g_assert_true (g_file_test (other, G_FILE_TEST_EXISTS));

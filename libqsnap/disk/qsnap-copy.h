@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "disk/qsnap-disk-task.h"
+
+G_BEGIN_DECLS
+
+/* Disk mode "copy": a backup job of QEMU, begun in the transaction, copies the disk as it is at the
+ * point in time, old data before the guest overwrites it. The guest's own graph stays what it is.
+ */
+
+void qsnap_copy_plan (QsnapDrive *drive, const char *directory, guint index);
+/* Only what is above the image that the guest's stands on is copied. */
+gboolean qsnap_copy_stands_on_backing (QsnapDrive *drive);
+JsonObject *qsnap_copy_action (QsnapDiskTask *task);
+
+/* Whether it is complete; @done and @total get how many bytes of it are. One that has just ended is
+ * put on stable storage, and QEMU lets go of it. */
+gboolean qsnap_copy_poll (QsnapDiskTask *task, guint64 *done, guint64 *total, GError **error);
+
+/* An undo function (data: QsnapDiskTask): ends the job. */
+gboolean qsnap_copy_cancel (gpointer task, GError **error);
+
+G_END_DECLS

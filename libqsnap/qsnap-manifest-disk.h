@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#pragma once
+
+#include "disk/qsnap-file-identity.h"
+#include "qsnap/qsnap.h"
+
+G_BEGIN_DECLS
+
+/* The disks of a manifest (docs/file-format.md). */
+
+/* What its base is, in a manifest that was begun before that was known. */
+void qsnap_manifest_disk_identify (JsonObject *disk, const QsnapFileIdentity *base);
+
+/* For one that was read, and is valid. */
+QsnapDiskMode qsnap_manifest_disk_mode (JsonObject *disk);
+/* The image that holds the disk at the point in time; NULL: it is in no file. */
+char *qsnap_manifest_disk_base (JsonObject *disk, const char *directory);
+/* What the guest was started on: "file" and "chain". */
+JsonObject *qsnap_manifest_disk_source (JsonObject *disk);
+/* That the base is there, and was not written since, as far as that can be known. */
+gboolean qsnap_manifest_disk_check_base (JsonObject *disk, const char *directory, GError **error);
+
+/* Whether @disks is what a manifest may have: QSNAP_ERROR_CORRUPT. */
+gboolean qsnap_manifest_check_disks (JsonArray *disks, GError **error);
+
+G_END_DECLS
