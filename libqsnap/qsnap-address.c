@@ -67,6 +67,7 @@ qsnap_address_parse (const char *address, GError **error)
 
 GIOStream *
 qsnap_address_connect (const char *address,
+                       const char *whose,
                        guint timeout_ms,
                        GCancellable *cancellable,
                        GError **error)
@@ -79,12 +80,12 @@ qsnap_address_connect (const char *address,
     return NULL;
 
   g_socket_client_set_timeout (client, (timeout_ms + 999) / 1000);
-  /* A proxy is for the web, not for a monitor. */
+  /* A proxy is for the web. */
   g_socket_client_set_enable_proxy (client, FALSE);
   connection = g_socket_client_connect (client, connectable, cancellable, error);
   if (connection == NULL)
     {
-      g_prefix_error (error, "cannot connect to QEMU's monitor at %s: ", address);
+      g_prefix_error (error, "cannot connect to %s at %s: ", whose, address);
       return NULL;
     }
 

@@ -10,7 +10,9 @@ G_BEGIN_DECLS
  * address is G_IO_ERROR_INVALID_ARGUMENT. */
 GSocketConnectable *qsnap_address_parse (const char *address, GError **error);
 
+/* @whose is the peer in words, for an error. */
 GIOStream *qsnap_address_connect (const char *address,
+                                  const char *whose,
                                   guint timeout_ms,
                                   GCancellable *cancellable,
                                   GError **error);

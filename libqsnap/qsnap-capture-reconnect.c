@@ -37,7 +37,7 @@ qsnap_capture_connect (const char *address, QsnapWatch *watch, GIOStream **strea
 {
   static const QsnapQmpHandlers handlers = { note_event, note_closed };
   g_autoptr (GIOStream) connection =
-      qsnap_address_connect (address, CONNECT_TIMEOUT_MS, NULL, error);
+      qsnap_address_connect (address, "QEMU's monitor", CONNECT_TIMEOUT_MS, NULL, error);
   g_autoptr (QsnapQmpClient) client = NULL;
   g_autoptr (JsonNode) greeting = NULL;
 

@@ -148,7 +148,8 @@ qsnap_session_open (QsnapSession *self, GCancellable *cancellable, GError **erro
   if (timeout_ms == 0 || timeout_ms > GREETING_TIMEOUT_MS)
     timeout_ms = GREETING_TIMEOUT_MS;
   if (self->address != NULL)
-    stream = qsnap_address_connect (self->address, timeout_ms, cancellable, error);
+    stream =
+        qsnap_address_connect (self->address, "QEMU's monitor", timeout_ms, cancellable, error);
   else
     stream = g_object_ref (self->stream);
 
