@@ -81,8 +81,8 @@ qmp_message_free (QmpMessage *message)
   g_free (message);
 }
 
-static guint
-error_code_of_class (const char *class)
+QsnapQmpError
+qsnap_qmp_error_code (const char *class)
 {
   static const struct
   {
@@ -320,7 +320,7 @@ error_from_reply (JsonObject *message)
   const char *text = qsnap_json_get_string (error, "desc");
 
   return g_error_new_literal (QSNAP_QMP_ERROR,
-                              error_code_of_class (qsnap_json_get_string (error, "class")),
+                              qsnap_qmp_error_code (qsnap_json_get_string (error, "class")),
                               text != NULL ? text : "QEMU gave no description");
 }
 

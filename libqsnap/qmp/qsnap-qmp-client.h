@@ -6,6 +6,8 @@
 #include <gio/gunixfdlist.h>
 #include <json-glib/json-glib.h>
 
+#include "qsnap/qsnap-error.h"
+
 G_BEGIN_DECLS
 
 /* The client's side of one QMP connection (QEMU's docs/interop/qmp-spec): greeting, capabilities
@@ -75,6 +77,9 @@ gboolean qsnap_qmp_client_call_pair (QsnapQmpClient *client,
                                      guint timeout_ms,
                                      gboolean *first_done,
                                      GError **error);
+
+/* Of an error class by name, as QEMU and its guest agent answer with it. */
+QsnapQmpError qsnap_qmp_error_code (const char *class);
 
 gboolean qsnap_qmp_client_can_pass_fds (QsnapQmpClient *client);
 gboolean qsnap_qmp_client_is_closed (QsnapQmpClient *client);
