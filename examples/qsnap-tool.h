@@ -25,6 +25,12 @@ typedef struct
   char *overlay_directory;
   int max_pause_ms;
   int max_stall_ms;
+  char *mode;
+  char *fallback;
+  char *disk_mode;
+  GStrv disks;
+  char *leave;
+  char *quiesce;
   /* revert, clone */
   char *method;
   char *directory;
@@ -49,6 +55,9 @@ JsonNode *strings_to_json (GStrv strings);
 void print_summary (QsnapSnapshot *snapshot);
 JsonNode *snapshot_to_json (QsnapSnapshot *snapshot);
 QsnapSnapshot *load_snapshot (const char *directory, GError **error);
+
+/* NULL, with the error, for what cannot be understood. */
+QsnapSnapshotOptions *snapshot_options (Options *options, const char *directory, GError **error);
 
 int run_delete (Options *options, char **arguments);
 int run_revert (Options *options, char **arguments);

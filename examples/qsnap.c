@@ -207,26 +207,6 @@ print_report (QsnapReport *report, gboolean json)
   return EXIT_FAILED;
 }
 
-static QsnapSnapshotOptions *
-snapshot_options (Options *options, const char *directory)
-{
-  g_autoptr (GFile) file = g_file_new_for_commandline_arg (directory);
-  QsnapSnapshotOptions *result = qsnap_snapshot_options_new (file);
-
-  qsnap_snapshot_options_set_name (result, options->name);
-  qsnap_snapshot_options_set_allow_managed (result, options->allow_managed);
-  qsnap_snapshot_options_set_max_pause_ms (result, (guint)MAX (options->max_pause_ms, 0));
-  qsnap_snapshot_options_set_max_stall_ms (result, (guint)MAX (options->max_stall_ms, 0));
-  if (options->overlay_directory != NULL)
-    {
-      g_autoptr (GFile) overlays = g_file_new_for_commandline_arg (options->overlay_directory);
-
-      qsnap_snapshot_options_set_overlay_directory (result, overlays);
-    }
-
-  return result;
-}
-
 static QsnapSession *
 new_session (Options *options, const char *address)
 {
@@ -246,11 +226,15 @@ run_check (Options *options, char **arguments)
   g_autoptr (QsnapReport) report = NULL;
   g_autoptr (GError) error = NULL;
 
+  if (arguments[1] != NULL)
+    {
+      wanted = snapshot_options (options, arguments[1], &error);
+      if (wanted == NULL)
+        return usage ("", error->message);
+    }
   if (!qsnap_session_open (session, NULL, &error))
     return fail (error);
 
-  if (arguments[1] != NULL)
-    wanted = snapshot_options (options, arguments[1]);
   report = qsnap_session_check (session, wanted, NULL, &error);
   if (report == NULL)
     return fail (error);
@@ -266,7 +250,7 @@ typedef struct
   GMainLoop *loop;
   GCancellable *cancellable;
   QsnapSession *session;
-  const char *directory;
+  QsnapSnapshotOptions *wanted;
   QsnapSnapshot *snapshot;
   GError *error;
 } Capture;
@@ -330,18 +314,24 @@ on_done (GObject *source, GAsyncResult *result, gpointer data)
 }
 
 static void
+on_disk_progress (QsnapSession *session, GParamSpec *pspec, Capture *capture)
+{
+  show_bar (capture->options, "copying disks", qsnap_session_get_disk_bytes_done (session),
+            qsnap_session_get_disk_bytes_total (session));
+}
+
+static void
 begin_snapshot (Capture *capture)
 {
-  g_autoptr (QsnapSnapshotOptions) options =
-      snapshot_options (capture->options, capture->directory);
-
+  g_signal_connect (capture->session, "notify::disk-bytes-done", G_CALLBACK (on_disk_progress),
+                    capture);
   g_signal_connect (capture->session, "notify::phase", G_CALLBACK (on_phase), capture);
   g_signal_connect (capture->session, "notify::bytes-done", G_CALLBACK (on_progress), capture);
   g_signal_connect (capture->session, "stalled", G_CALLBACK (on_stalled), capture);
   g_signal_connect (capture->session, "point-in-time-reached", G_CALLBACK (on_point_in_time),
                     capture);
-  qsnap_session_instant_snapshot_async (capture->session, options, capture->cancellable, on_done,
-                                        capture);
+  qsnap_session_instant_snapshot_async (capture->session, capture->wanted, capture->cancellable,
+                                        on_done, capture);
 }
 
 static void
@@ -394,8 +384,13 @@ run_snapshot (Options *options, char **arguments)
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
   g_autoptr (GCancellable) cancellable = g_cancellable_new ();
   g_autoptr (QsnapSession) session = new_session (options, arguments[0]);
-  Capture capture = { options, loop, cancellable, session, arguments[1], NULL, NULL };
+  g_autoptr (GError) error = NULL;
+  g_autoptr (QsnapSnapshotOptions) wanted = snapshot_options (options, arguments[1], &error);
+  Capture capture = { options, loop, cancellable, session, wanted, NULL, NULL };
   int status;
+
+  if (wanted == NULL)
+    return usage ("", error->message);
 
   take_snapshot (&capture);
   status = report_snapshot (&capture);
@@ -636,6 +631,20 @@ main (int argc, char **argv)
       "snapshot: give up if the guest would be stopped for longer", "MS" },
     { "max-stall-ms", 0, 0, G_OPTION_ARG_INT, &options.max_stall_ms,
       "snapshot: give up if nothing of the memory is written for longer", "MS" },
+    { "mode", 0, 0, G_OPTION_ARG_STRING, &options.mode,
+      "snapshot: instant (the default), live, stopped or disks-only", "MODE" },
+    { "fallback", 0, 0, G_OPTION_ARG_STRING, &options.fallback,
+      "snapshot: the mode where the guest cannot be captured instantly", "MODE" },
+    { "disk-mode", 0, 0, G_OPTION_ARG_STRING, &options.disk_mode,
+      "snapshot: overlay (the default), clone, copy, internal, exclude or auto", "MODE" },
+    { "disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.disks,
+      "snapshot: for one disk (device, node or image): DISK=MODE[:file=FILE][:reuse][:sync=top]"
+      "[:target=JSON]; may be repeated",
+      "DISK=MODE" },
+    { "leave", 0, 0, G_OPTION_ARG_STRING, &options.leave,
+      "snapshot: what becomes of the guest: running (the default), paused or quit", "WHAT" },
+    { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce,
+      "snapshot, disks-only: freeze the guest's file systems by its agent's socket", "SOCKET" },
     { "timeout-ms", 0, 0, G_OPTION_ARG_INT, &options.timeout_ms,
       "check, snapshot: give up if QEMU does not answer for longer (default: a minute)", "MS" },
     { "method", 'm', 0, G_OPTION_ARG_STRING, &options.method,
@@ -675,6 +684,12 @@ main (int argc, char **argv)
   status = run_command (&options, arguments);
   g_free (options.name);
   g_free (options.overlay_directory);
+  g_free (options.mode);
+  g_free (options.fallback);
+  g_free (options.disk_mode);
+  g_strfreev (options.disks);
+  g_free (options.leave);
+  g_free (options.quiesce);
   g_free (options.method);
   g_free (options.directory);
   g_free (options.program);

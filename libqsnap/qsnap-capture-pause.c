@@ -443,6 +443,7 @@ pause_without_memory (QsnapCapture *capture, GError **error)
     }
   capture->resumed = g_get_monotonic_time ();
   hand_back (capture);
+  qsnap_capture_thaw (capture);
 
   return TRUE;
 }

@@ -548,10 +548,8 @@ can_gate (QsnapCapture *capture)
 
 /* Whoever recovers may be somewhere else. */
 static char *
-absolute_address (QsnapCapture *capture)
+absolute_address (const char *address)
 {
-  const char *address =
-      qsnap_session_get_address (qsnap_operation_get_session (capture->operation));
   g_autofree char *path = NULL;
 
   if (address == NULL || g_str_has_prefix (address, "tcp:"))
@@ -567,7 +565,9 @@ gboolean
 qsnap_capture_prepare (QsnapCapture *capture, GError **error)
 {
   QsnapGuest *guest = capture->guest;
-  g_autofree char *address = absolute_address (capture);
+  QsnapSession *session = qsnap_operation_get_session (capture->operation);
+  g_autofree char *address = absolute_address (qsnap_session_get_address (session));
+  g_autofree char *agent = absolute_address (qsnap_snapshot_options_get_quiesce (capture->options));
 
   capture->plain = qsnap_guest_needs_plain_migration (guest);
   capture->live = qsnap_guest_is_saved_live (guest);
@@ -578,7 +578,7 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
 
   plan_disks (capture);
   if (!qsnap_journal_start (&capture->journal, capture->dir_fd, capture->directory_made,
-                            capture->id, capture->name, address, guest, error) ||
+                            capture->id, capture->name, address, agent, guest, error) ||
       !prepare_disks (capture, error) ||
       (qsnap_capture_has_memory (capture) && !make_stream (capture, error)) ||
       !hold_shutdown (capture, error) ||
@@ -592,5 +592,5 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
   /* Last, so that it is on for no longer than needed: a migration that somebody starts with it on
    * leaves two guests on one disk. */
   return qsnap_capture_go_on (capture, error) && set_capabilities (capture, error) &&
-         qsnap_capture_go_on (capture, error);
+         qsnap_capture_freeze (capture, error) && qsnap_capture_go_on (capture, error);
 }

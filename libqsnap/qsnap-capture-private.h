@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include "disk/qsnap-disk-task.h"
+#include "qsnap-agent.h"
 #include "qsnap-capture.h"
 #include "qsnap-guest.h"
 #include "qsnap-journal.h"
@@ -51,6 +52,8 @@ typedef struct
   /* QsnapDiskTask, as guest->drives */
   GPtrArray *tasks;
 
+  /* NULL: the guest's file systems are not frozen. */
+  QsnapAgent *agent;
   QsnapSaver *saver;
   /* The library's copy of the pipe's read end, to read on if the saver dies. */
   int stream_read;
@@ -115,6 +118,13 @@ QsnapDiskTask *qsnap_capture_add_task (QsnapCapture *capture, QsnapDrive *drive)
 /* Pushes what puts the migration capabilities back. */
 void qsnap_capture_settle_capabilities (QsnapCapture *capture);
 void qsnap_capture_settle_probe (QsnapCapture *capture);
+
+/* The guest's file systems, around a pause. A thaw that fails is tried again when QEMU is put back.
+ */
+gboolean qsnap_capture_freeze (QsnapCapture *capture, GError **error);
+void qsnap_capture_thaw (QsnapCapture *capture);
+/* For what a dead client froze. */
+void qsnap_capture_settle_agent (QsnapCapture *capture, const char *address);
 
 /* Right after the transaction: from here on a base must not change. */
 gboolean qsnap_capture_note_bases (QsnapCapture *capture, GError **error);

@@ -99,6 +99,7 @@ qsnap_capture_clear (QsnapCapture *capture)
   qsnap_undo_free (capture->undo);
   qsnap_undo_free (capture->settle);
   g_ptr_array_unref (capture->tasks);
+  g_clear_pointer (&capture->agent, qsnap_agent_free);
   g_clear_pointer (&capture->guest, qsnap_guest_free);
   g_clear_pointer (&capture->recovered, json_object_unref);
   qsnap_watch_unref (capture->watch);

@@ -73,14 +73,15 @@ qsnap_journal_start (QsnapJournal *journal,
                      const char *id,
                      const char *name,
                      const char *address,
+                     const char *agent,
                      QsnapGuest *guest,
                      GError **error)
 {
   journal->dir_fd = dir_fd;
   journal->json = qsnap_json_object_new (
       "format", 's', "qsnap-journal", "schema", 'i', (gint64)1, "step", 's', "preparing", "id", 's',
-      id, "name", 's', name, "address", 's', address, "client-pid", 'i', (gint64)getpid (),
-      "client-start", 'i', qsnap_process_start_time (getpid ()), "qemu-pid", 'i',
+      id, "name", 's', name, "address", 's', address, "agent", 's', agent, "client-pid", 'i',
+      (gint64)getpid (), "client-start", 'i', qsnap_process_start_time (getpid ()), "qemu-pid", 'i',
       (gint64)guest->process->pid, "qemu-start", 'i',
       qsnap_process_start_time (guest->process->pid), "qemu-version", 's', guest->version,
       "run-state", 's', guest->run_state, "mode", 's',

@@ -36,6 +36,7 @@ gboolean qsnap_journal_start (QsnapJournal *journal,
                               const char *id,
                               const char *name,
                               const char *address,
+                              const char *agent,
                               QsnapGuest *guest,
                               GError **error);
 

@@ -84,6 +84,16 @@ check_stayed_paused (QsnapCapture *capture, GError **error)
   return FALSE;
 }
 
+/* It was frozen for the pause only. Whoever has frozen it since is asked to do so again. */
+static void
+push_thaw (QsnapCapture *capture)
+{
+  const char *agent = qsnap_json_get_string (capture->journal.json, "agent");
+
+  if (agent != NULL && !capture->qmp->gone)
+    qsnap_capture_settle_agent (capture, agent);
+}
+
 static gboolean
 finish (QsnapCapture *capture, GError **error)
 {
@@ -97,6 +107,7 @@ finish (QsnapCapture *capture, GError **error)
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SETTLING);
   qsnap_capture_push_prepared (capture);
+  push_thaw (capture);
   qsnap_undo_run (capture->settle, &unsettled);
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SEALING);
@@ -190,6 +201,7 @@ undo (QsnapCapture *capture, GError **error)
     return FALSE;
   qsnap_journal_flag (&capture->journal, QSNAP_JOURNAL_UNDOING);
   push_undo (capture);
+  push_thaw (capture);
   qsnap_undo_run (capture->undo, &undone);
   qsnap_undo_run (capture->settle, &settled);
   qsnap_capture_resume_after_full_disk (capture);
