@@ -47,10 +47,12 @@ typedef struct
 {
   QsnapGuest *guest;
   QsnapSnapshotOptions *options;
-  /* Any snapshot; one with memory; one whose memory is saved while the guest writes to it. */
+  /* Any snapshot; one with memory; one of each mode whose memory is saved while the guest writes to
+   * it. */
   QsnapReport *any;
   QsnapReport *memory;
   QsnapReport *instant;
+  QsnapReport *live;
 } Check;
 
 /* --- who is there -------------------------------------------------------------------------- */
@@ -623,7 +625,24 @@ mode_is_refused (Check *check)
   if (!qsnap_report_get_ok (check->memory))
     return TRUE;
 
-  return check->guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT && !qsnap_report_get_ok (check->instant);
+  return (check->guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT &&
+          !qsnap_report_get_ok (check->instant)) ||
+         (qsnap_guest_is_saved_live (check->guest) && !qsnap_report_get_ok (check->live));
+}
+
+/* Measured with QEMU 7.2 alone, saving to a file: 4 of 11 migrations of a guest that wrote flat out
+ * gave one that crashed. 10.0 did not do that. */
+static void
+check_emulation (Check *check)
+{
+  g_autoptr (JsonNode) reply = qsnap_qmp_try (&check->guest->qmp, "query-kvm", NULL);
+
+  if (qsnap_guest_loses_emulated_writes (check->guest) &&
+      !qsnap_json_get_bool (qsnap_json_object (reply), "enabled", TRUE))
+    qsnap_report_add_problem (check->live, QSNAP_ERROR_UNSUPPORTED,
+                              "QEMU %s loses track of what a guest without KVM writes: its memory "
+                              "cannot be saved while it runs (mode stopped works)",
+                              check->guest->version);
 }
 
 static void
@@ -648,6 +667,8 @@ choose_mode (Check *check, gboolean may_try, GError **error)
                                    ? qsnap_snapshot_options_get_fallback (check->options)
                                    : QSNAP_SNAPSHOT_MODE_INSTANT;
 
+  if (guest->mode == QSNAP_SNAPSHOT_MODE_LIVE || fallback == QSNAP_SNAPSHOT_MODE_LIVE)
+    check_emulation (check);
   if (mode_is_refused (check) && guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT &&
       fallback != QSNAP_SNAPSHOT_MODE_INSTANT)
     {
@@ -661,6 +682,8 @@ choose_mode (Check *check, gboolean may_try, GError **error)
     qsnap_report_take_all (check->any, check->memory);
   if (guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT)
     qsnap_report_take_all (check->any, check->instant);
+  if (qsnap_guest_is_saved_live (guest))
+    qsnap_report_take_all (check->any, check->live);
 
   return TRUE;
 }
@@ -776,7 +799,8 @@ qsnap_check_guest (QsnapGuest *guest,
 {
   g_autoptr (QsnapReport) memory = qsnap_report_new ();
   g_autoptr (QsnapReport) instant = qsnap_report_new ();
-  Check check = { guest, options, report, memory, instant };
+  g_autoptr (QsnapReport) live = qsnap_report_new ();
+  Check check = { guest, options, report, memory, instant, live };
 
   if (options != NULL && !qsnap_check_options (options, report))
     return TRUE;

@@ -93,6 +93,12 @@ qsnap_guest_is_saved_live (QsnapGuest *guest)
 }
 
 gboolean
+qsnap_guest_loses_emulated_writes (QsnapGuest *guest)
+{
+  return guest->major < 10;
+}
+
+gboolean
 qsnap_guest_has_gate (QsnapGuest *guest)
 {
   return guest->major == 7 && guest->minor == 2;

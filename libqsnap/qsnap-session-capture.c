@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "qsnap-session-private.h"
+#include "qsnap-snapshot-options-private.h"
 
 #include "qsnap-capture.h"
 #include "qsnap-check.h"
@@ -123,19 +124,6 @@ qsnap_session_check_finish (QsnapSession *self, GAsyncResult *result, GError **e
 
 /* --- instant snapshot ---------------------------------------------------------------------- */
 
-/* The options are read when the operation starts, whatever the caller does to them later. */
-static QsnapSnapshotOptions *
-copy_options (QsnapSnapshotOptions *options)
-{
-  return g_object_new (QSNAP_TYPE_SNAPSHOT_OPTIONS, "directory",
-                       qsnap_snapshot_options_get_directory (options), "name",
-                       qsnap_snapshot_options_get_name (options), "overlay-directory",
-                       qsnap_snapshot_options_get_overlay_directory (options), "allow-managed",
-                       qsnap_snapshot_options_get_allow_managed (options), "max-pause-ms",
-                       qsnap_snapshot_options_get_max_pause_ms (options), "max-stall-ms",
-                       qsnap_snapshot_options_get_max_stall_ms (options), NULL);
-}
-
 static gpointer
 capture_job (QsnapOperation *operation, gpointer options, GCancellable *cancellable, GError **error)
 {
@@ -182,7 +170,7 @@ qsnap_session_instant_snapshot (QsnapSession *self,
   g_return_val_if_fail (QSNAP_IS_SESSION (self), NULL);
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (options), NULL);
 
-  copy = copy_options (options);
+  copy = qsnap_snapshot_options_copy (options);
 
   return qsnap_operation_run (self, "instant-snapshot", capture_job, copy, cancellable, error);
 }
@@ -214,7 +202,7 @@ qsnap_session_instant_snapshot_async (QsnapSession *self,
 
   task = g_task_new (self, cancellable, callback, user_data);
   g_task_set_source_tag (task, qsnap_session_instant_snapshot_async);
-  g_task_set_task_data (task, copy_options (options), g_object_unref);
+  g_task_set_task_data (task, qsnap_snapshot_options_copy (options), g_object_unref);
   qsnap_operation_start (self, "instant-snapshot", capture_job, task, g_object_unref);
 }
 

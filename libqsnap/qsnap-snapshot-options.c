@@ -2,7 +2,7 @@
 
 #include "config.h"
 
-#include "qsnap/qsnap.h"
+#include "qsnap-snapshot-options-private.h"
 
 /**
  * SECTION:qsnap-snapshot-options
@@ -310,6 +310,48 @@ static void
 qsnap_snapshot_options_init (QsnapSnapshotOptions *self)
 {
   self->disks = g_list_store_new (QSNAP_TYPE_DISK_OPTIONS);
+}
+
+static void
+copy_property (GObject *from, GObject *to, GParamSpec *pspec)
+{
+  g_auto (GValue) value = G_VALUE_INIT;
+
+  g_value_init (&value, pspec->value_type);
+  g_object_get_property (from, pspec->name, &value);
+  g_object_set_property (to, pspec->name, &value);
+}
+
+static gpointer
+copy_object (gpointer from, gpointer to)
+{
+  guint n;
+  g_autofree GParamSpec **all = g_object_class_list_properties (G_OBJECT_GET_CLASS (from), &n);
+
+  for (guint i = 0; i < n; i++)
+    if (all[i]->flags & G_PARAM_WRITABLE && !(all[i]->flags & G_PARAM_CONSTRUCT_ONLY))
+      copy_property (from, to, all[i]);
+
+  return to;
+}
+
+QsnapSnapshotOptions *
+qsnap_snapshot_options_copy (QsnapSnapshotOptions *options)
+{
+  QsnapSnapshotOptions *copy = copy_object (options, qsnap_snapshot_options_new (NULL));
+  GListModel *disks = G_LIST_MODEL (options->disks);
+
+  for (guint i = 0; i < g_list_model_get_n_items (disks); i++)
+    {
+      g_autoptr (QsnapDiskOptions) disk = g_list_model_get_item (disks, i);
+      g_autoptr (QsnapDiskOptions) another =
+          copy_object (disk, qsnap_disk_options_new (qsnap_disk_options_get_disk (disk),
+                                                     qsnap_disk_options_get_mode (disk)));
+
+      qsnap_snapshot_options_add_disk (copy, another);
+    }
+
+  return copy;
 }
 
 /**

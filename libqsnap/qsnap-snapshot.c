@@ -486,6 +486,16 @@ read_manifest (int dir_fd, gboolean *deleting, GError **error)
   return manifest;
 }
 
+/* Or none, where it is of the disks only. */
+static gboolean
+has_good_memory (int dir_fd, JsonObject *manifest, GError **error)
+{
+  JsonObject *memory = qsnap_json_get_object (manifest, "memory");
+  g_autoptr (QsnapImage) image = memory != NULL ? qsnap_image_new (dir_fd, memory, error) : NULL;
+
+  return memory == NULL || image != NULL;
+}
+
 /**
  * qsnap_snapshot_load:
  * @directory: the snapshot's directory
@@ -510,9 +520,8 @@ QsnapSnapshot *
 qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error)
 {
   g_autoptr (JsonObject) manifest = NULL;
-  g_autoptr (QsnapImage) image = NULL;
   QsnapSnapshot *self;
-  gboolean deleting;
+  gboolean deleting, good;
   int dir_fd;
 
   g_return_val_if_fail (G_IS_FILE (directory), NULL);
@@ -525,10 +534,9 @@ qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error
     return NULL;
 
   manifest = read_manifest (dir_fd, &deleting, error);
-  if (manifest != NULL)
-    image = qsnap_image_new (dir_fd, qsnap_json_get_object (manifest, "memory"), error);
+  good = manifest != NULL && has_good_memory (dir_fd, manifest, error);
   close (dir_fd);
-  if (image == NULL)
+  if (!good)
     {
       prefix_with_path (error, directory);
       return NULL;

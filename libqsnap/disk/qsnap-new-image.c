@@ -18,6 +18,8 @@
 
 /* Making a file is short, whatever the size of the image in it. */
 #define CREATE_TIMEOUT_MS (60 * 1000)
+#define IN_USE_PATIENCE_US (5 * G_USEC_PER_SEC)
+#define IN_USE_POLL_US (20 * 1000)
 
 gboolean
 qsnap_new_image_is_needed (QsnapDrive *drive)
@@ -87,22 +89,29 @@ undo_fdset (gpointer data, GError **error)
 }
 
 /* An undo is pushed before its step, as the answer to a step may be lost: what was never there, or
- * is gone already, is as good as removed. */
+ * is gone already, is as good as removed. QEMU lets go of a node a moment after the job that used it
+ * has gone. */
 static gboolean
 delete_node (QsnapDiskTask *task, const char *node, GError **error)
 {
-  g_autoptr (GError) failure = NULL;
+  gint64 deadline = g_get_monotonic_time () + IN_USE_PATIENCE_US;
 
-  if (task->qmp->gone)
-    return TRUE;
+  while (!task->qmp->gone)
+    {
+      g_autoptr (GError) failure = NULL;
 
-  if (qsnap_qmp_blockdev_del (task->qmp, node, &failure) ||
-      strstr (failure->message, "Failed to find node") != NULL)
-    return TRUE;
+      if (qsnap_qmp_blockdev_del (task->qmp, node, &failure) ||
+          strstr (failure->message, "Failed to find node") != NULL)
+        return TRUE;
+      if (strstr (failure->message, "is in use") == NULL || g_get_monotonic_time () > deadline)
+        {
+          g_propagate_error (error, g_steal_pointer (&failure));
+          return FALSE;
+        }
+      g_usleep (IN_USE_POLL_US);
+    }
 
-  g_propagate_error (error, g_steal_pointer (&failure));
-
-  return FALSE;
+  return TRUE;
 }
 
 static gboolean

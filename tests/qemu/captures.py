@@ -15,9 +15,27 @@ import qsnapcmd
 class Captured:
     summary: dict
     directory: str
-    bases: list              # one for each disk of the hardware
+    bases: list              # one for each disk of the hardware; None: in no file
+    sources: list            # what the guest had then
     efi_variables_base: str
+    efi_variables: str       # what the guest had then
     overlays: list
+
+
+def source_of(disk):
+    """The image that the guest had, of a disk in a manifest."""
+    return disk.get('source', disk['base'])['file']
+
+
+def goes_on_in(disk):
+    return disk['overlay']['file'] if 'overlay' in disk else source_of(disk)
+
+
+def base_of(disk, directory):
+    """Where it is a file of its own."""
+    if 'file' not in disk['base'] or disk.get('mode') in ('internal', 'exclude'):
+        return None
+    return os.path.join(directory, disk['base']['file'])
 
 
 class Capturer:
@@ -43,18 +61,19 @@ class Capturer:
         directory, running = started
         return self.take_account(running.finish(), directory)
 
-    def capture(self, directory=None):
+    def capture(self, *options, directory=None):
         directory = directory or self.next_directory()
-        return self.take_account(qsnapcmd.snapshot(self._qemu.qmp_path, directory), directory)
+        return self.take_account(qsnapcmd.snapshot(self._qemu.qmp_path, directory, *options), directory)
 
     def take_account(self, summary, directory):
-        overlay_of = {disk['base']['file']: disk['overlay']['file'] for disk in summary['disks']}
-        bases, nvram = self.disk_files, self.efi_variables
-        assert set(overlay_of) == {os.path.realpath(path) for path in bases + ([nvram] if nvram else [])}, \
-            f'bases {sorted(overlay_of)} instead of {bases} {nvram}'
-        self.disk_files = [overlay_of[os.path.realpath(path)] for path in bases]
-        self.efi_variables = overlay_of[os.path.realpath(nvram)] if nvram else None
-        return Captured(summary, directory, bases, nvram, self.disk_files)
+        disk_of = {source_of(disk): disk for disk in summary['disks']}
+        files, nvram = self.disk_files, self.efi_variables
+        assert set(disk_of) == {os.path.realpath(path) for path in files + ([nvram] if nvram else [])}, \
+            f'sources {sorted(disk_of)} instead of {files} {nvram}'
+        self.disk_files = [goes_on_in(disk_of[os.path.realpath(path)]) for path in files]
+        self.efi_variables = goes_on_in(disk_of[os.path.realpath(nvram)]) if nvram else None
+        return Captured(summary, directory, [base_of(disk_of[os.path.realpath(path)], directory) for path in files], files,
+                        base_of(disk_of[os.path.realpath(nvram)], directory) if nvram else None, nvram, self.disk_files)
 
 
 def load(qemu, captured):

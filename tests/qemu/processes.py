@@ -139,13 +139,16 @@ def mount_tmpfs(folder, size):
                           stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def mount_btrfs(folder, size_mib=1024):
+MAKE_FILE_SYSTEM = {'btrfs': ['mkfs.btrfs', '--quiet'], 'xfs': ['mkfs.xfs', '-q', '-m', 'reflink=1']}
+
+
+def mount_cloning(folder, kind='btrfs', size_mib=1024):
     """A file system that clones files, in an image of its own; says why where it cannot be had, else None."""
-    image = f'{folder}.btrfs'
+    image = f'{folder}.{kind}'
     os.makedirs(folder, exist_ok=True)
     with open(image, 'wb') as file:
         file.truncate(size_mib << 20)
-    for command in (['mkfs.btrfs', '--quiet', image], ['mount', '-o', 'loop', image, folder]):
+    for command in (MAKE_FILE_SYSTEM[kind] + [image], ['mount', '-o', 'loop', image, folder]):
         program = shutil.which(command[0], path=os.environ.get('PATH', '') + ':/usr/sbin:/sbin')
         if program is None:
             return f'no {command[0]} (tests/tools/install-deps)'

@@ -46,8 +46,8 @@ def check(address):
     return json.loads(run('check', address, '--json'))
 
 
-def snapshot(address, directory, **options):
-    return json.loads(run('snapshot', address, directory, '--json', **options))
+def snapshot(address, directory, *arguments, **options):
+    return json.loads(run('snapshot', address, directory, '--json', *arguments, **options))
 
 
 def show(directory):

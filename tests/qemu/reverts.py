@@ -9,6 +9,7 @@ import shutil
 import harness
 import processes
 import qsnapcmd
+from captures import base_of, source_of
 from running import RunningQemu, wait_until
 
 
@@ -81,16 +82,16 @@ def other_version(version):
 
 def hardware_of(hardware, captured, directory, version):
     """Disk number N of the manifest is DIRECTORY/diskN.qcow2."""
-    numbers = {disk['base']['file']: number for number, disk in enumerate(captured.summary['disks'])}
+    numbers = {source_of(disk): number for number, disk in enumerate(captured.summary['disks'])}
 
-    def overlay(base):
-        return os.path.join(directory, f'disk{numbers[os.path.realpath(base)]}.qcow2')
+    def overlay(source):
+        return os.path.join(directory, f'disk{numbers[os.path.realpath(source)]}.qcow2')
     reverted = copy.deepcopy(hardware)
     reverted.version = version
-    for disk, base in zip(reverted.disks, captured.bases, strict=True):
-        disk.path, disk.format = overlay(base), 'qcow2'
-    if captured.efi_variables_base:
-        reverted.efi_variables, reverted.efi_variables_format = overlay(captured.efi_variables_base), 'qcow2'
+    for disk, source in zip(reverted.disks, captured.sources, strict=True):
+        disk.path, disk.format = overlay(source), 'qcow2'
+    if captured.efi_variables:
+        reverted.efi_variables, reverted.efi_variables_format = overlay(captured.efi_variables), 'qcow2'
     return reverted
 
 
@@ -137,7 +138,7 @@ def _sha256(path):
 
 
 def files_of(captured):
-    bases = [disk['base']['file'] for disk in captured.summary['disks']]
+    bases = [base_of(disk, captured.directory) for disk in captured.summary['disks'] if base_of(disk, captured.directory)]
     return [os.path.join(folder, name) for folder, _, names in os.walk(captured.directory) for name in sorted(names)] + bases
 
 

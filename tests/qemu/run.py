@@ -13,6 +13,7 @@ import runner
 import test_torn_control
 import test_capture
 import test_bad_input
+import test_modes
 import test_restore
 import test_clones
 import test_on_demand

@@ -83,10 +83,10 @@ def balloon_on_a_qemu_that_would_punch_holes(run):
     loaded.kill()
     assert fingerprint(captured) == before
 
-    problem = processes.mount_btrfs(run.file('btrfs'))
+    problem = processes.mount_cloning(run.file('btrfs'))
     if problem:
         run.skip(f'refused and loaded; not tried with a file system that clones files: {problem}')
-    captured = capturer.capture(run.file('btrfs/snapshot'))
+    captured = capturer.capture(directory=run.file('btrfs/snapshot'))
     before = fingerprint(captured)
     clones = clone(qemu, captured, 2, method='map')
     inflate_to(clones[0], 256 << 20)
@@ -139,7 +139,7 @@ def capture_of_a_mapped_guest(run):
 
     if not processes.mount_tmpfs(run.file('tmpfs'), '1G'):
         run.skip('refused; not tried on tmpfs, which needs root')
-    captured = capturer.capture(run.file('tmpfs/snapshot'))
+    captured = capturer.capture(directory=run.file('tmpfs/snapshot'))
     mapped = revert(qemu, captured, method='map').assert_came_back()
     assert_reverts(mapped, Capturer(run, mapped).capture())
     mapped.assert_alive()
