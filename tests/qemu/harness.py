@@ -153,6 +153,7 @@ class Hardware:
     no_reboot: bool = False
     efi_variables: str = None        # path of the NVRAM: boots through OVMF
     efi_variables_format: str = 'raw'
+    file_names: dict = dataclasses.field(default_factory=dict)  # of RunningQemu, where a chardev has another name
     extra: list = dataclasses.field(default_factory=list)
 
     def kernel_arguments(self):
@@ -225,13 +226,17 @@ class Qemu(RunningQemu):
 
 
 def boot(hardware):
+    return boot_by(lambda: Qemu(hardware))
+
+
+def boot_by(start):
     """A guest that is ready. QEMU 10.0's emulation stops in the middle of one boot in some hundreds (a processor waits for
     an interrupt that was lost), before libqsnap has touched it: such a guest is started anew, once."""
-    qemu = Qemu(hardware)
+    qemu = start()
     if qemu.has_stalled():
         print(f'the guest stalls while it boots; another one is started. Its console ends with:\n{qemu.console()[-1000:]}')
         qemu.kill()
-        qemu = Qemu(hardware)
+        qemu = start()
     return qemu.wait_ready()
 
 

@@ -10,24 +10,18 @@ import harness
 import processes
 import qsnapcmd
 from captures import base_of, source_of
-from running import RunningQemu, wait_until
+from running import StrangersQemu, wait_until
 
 
-class Reverted(RunningQemu):
+class Reverted(StrangersQemu):
     """A guest that qsnap has started again."""
 
     def __init__(self, hardware, answer, boot_id):
         self.answer = answer
-        self.process = processes.Stranger(answer['pid'])
-        folder = answer['directory']
+        super().__init__(hardware, answer['directory'], answer['pid'])
         command_line = self.process.command_line()
-        assert any(f'{folder}/qsnap.sock' in word for word in command_line), command_line
-        super().__init__(hardware, folder)
+        assert any(f'{self.folder}/qsnap.sock' in word for word in command_line), command_line
         self.boot_id = boot_id
-
-    @property
-    def pid(self):
-        return self.process.pid
 
     @property
     def address(self):
@@ -37,14 +31,6 @@ class Reverted(RunningQemu):
     @property
     def method(self):
         return self.answer['method']
-
-    def wait_exit(self, timeout=60):
-        """Its status is its parent's to know."""
-        if not self.process.has_ended(timeout):
-            raise TimeoutError(f'{timeout} s passed, QEMU {self.pid} still runs')
-
-    def is_running(self):
-        return not self.process.has_ended()
 
     def resident_mib(self):
         """(Rss, Pss): all the host memory it has, and its share of it."""
@@ -63,9 +49,6 @@ class Reverted(RunningQemu):
     def all_disks(self):
         variables = self.hardware.efi_variables
         return [disk.path for disk in self.hardware.disks] + ([variables] if variables else [])
-
-    def _end(self):
-        self.process.kill()
 
 
 # Which QEMU

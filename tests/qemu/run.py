@@ -24,6 +24,7 @@ import test_recover
 import test_faults
 import test_guest_ends
 import test_paused
+import test_libvirt
 import test_soak
 
 sys.exit(runner.main())

@@ -6,6 +6,7 @@ import os
 import re
 import time
 
+import processes
 from guest import GuestChannel, GuestSilent
 from qmp import Qmp
 
@@ -47,7 +48,7 @@ class RunningQemu:
         self.boot_id = None
 
     def file(self, name):
-        return os.path.join(self.folder, name)
+        return os.path.join(self.folder, self.hardware.file_names.get(name, name))
 
     # QEMU
 
@@ -233,3 +234,26 @@ class RunningQemu:
             pages = state.get('ram', {})
             return state.get('status') == 'active' and pages.get('normal', 0) > 0 and self.qmp('query-status')['running']
         wait_until(is_saving, timeout, 'memory to be saved', interval=0.01)
+
+
+class StrangersQemu(RunningQemu):
+    """A QEMU that is nobody's child of ours."""
+
+    def __init__(self, hardware, folder, pid):
+        self.process = processes.Stranger(pid)
+        super().__init__(hardware, folder)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def wait_exit(self, timeout=60):
+        """Its status is its parent's to know."""
+        if not self.process.has_ended(timeout):
+            raise TimeoutError(f'{timeout} s passed, QEMU {self.pid} still runs')
+
+    def is_running(self):
+        return not self.process.has_ended()
+
+    def _end(self):
+        self.process.kill()
