@@ -13,6 +13,10 @@
  * A #QsnapDiskOptions says how a single disk of the guest gets into a snapshot, where that is not
  * what #QsnapSnapshotOptions says of all. It is added with qsnap_snapshot_options_add_disk().
  *
+ * #QsnapDiskOptions:file or #QsnapDiskOptions:target say where an overlay or a copy is made. A name
+ * that fits to no writable disk of the guest is %G_IO_ERROR_NOT_FOUND of a capture, and a disk that
+ * is named twice %G_IO_ERROR_INVALID_ARGUMENT.
+ *
  * The options are read when an operation starts; changing them afterwards has no effect on it. The
  * object is not locked: set it up in one thread.
  */
@@ -176,9 +180,11 @@ qsnap_disk_options_class_init (QsnapDiskOptionsClass *klass)
   /**
    * QsnapDiskOptions:target:
    *
-   * Where QEMU is to write the copy to, as the arguments of `blockdev-add` without `node-name`: for
-   * example an export of an NBD server. It has to be at least as large as the disk, and gets the
-   * disk's content as it is (raw). %NULL for #QsnapDiskOptions:file. For %QSNAP_DISK_MODE_COPY.
+   * Where the image is made instead of in a file, as the arguments of `blockdev-add` without
+   * `node-name`: for example an export of an NBD server. With %QSNAP_DISK_MODE_COPY it has to be at
+   * least as large as the disk, and gets the disk's content as it is (raw); with
+   * %QSNAP_DISK_MODE_OVERLAY it is formatted as qcow2. %NULL for #QsnapDiskOptions:file. Such a
+   * target is neither verified nor removed by the library.
    *
    * Since: 1.0
    */

@@ -12,7 +12,8 @@
  * @short_description: What one disk of a guest became
  *
  * A #QsnapDisk says which image holds one disk of the guest at the snapshot's point in time, and
- * which image the guest has been writing to since.
+ * which image the guest has been writing to since. With %QSNAP_DISK_MODE_OVERLAY that is a new one;
+ * with all other modes it is the one that the guest had, and #QsnapDisk:overlay is %NULL.
  *
  * It does not change after it was made, so any thread may read it.
  */

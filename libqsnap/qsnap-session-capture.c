@@ -140,9 +140,12 @@ capture_job (QsnapOperation *operation, gpointer options, GCancellable *cancella
  * Takes a snapshot of the guest, disks and memory, at this moment, and returns when it is sealed.
  * The guest is stopped for milliseconds; then #QsnapSession::point-in-time-reached is emitted, and
  * the guest runs while its memory is saved. When all is on stable storage
- * #QsnapSession::memory-complete is emitted. Both, and `notify`, come inside this call.
+ * #QsnapSession::memory-complete is emitted. Both, and `notify`, come inside this call; so does
+ * #QsnapSession::disks-complete between them, where disks are copied.
  *
- * From then on the guest writes to new images, the overlays; see #QsnapDisk.
+ * From then on the guest writes to new images, the overlays; see #QsnapDisk. This is the default:
+ * #QsnapSnapshotOptions has other modes for the memory and for the disks, and
+ * #QsnapSnapshotOptions:leave says whether the guest goes on.
  *
  * If it fails or is cancelled, everything is undone before this returns: the guest runs if it ran
  * before, on the images that it had. Neither signal comes after an error. On QEMU 7.2 a stream of
@@ -150,7 +153,8 @@ capture_job (QsnapOperation *operation, gpointer options, GCancellable *cancella
  * have.
  *
  * Errors: %QSNAP_ERROR_UNSUPPORTED, %QSNAP_ERROR_BLOCKED or %QSNAP_ERROR_EXISTS with every reason
- * if the guest cannot be captured; %QSNAP_ERROR_BUSY if an operation, a migration or a block job is
+ * if the guest cannot be captured; %G_IO_ERROR_INVALID_ARGUMENT for options that contradict each
+ * other; %QSNAP_ERROR_BUSY if an operation, a migration or a block job is
  * under way; %QSNAP_ERROR_INTERFERED if another client resumed the guest in the pause;
  * %QSNAP_ERROR_TIMED_OUT, %QSNAP_ERROR_CLOSED; %QSNAP_QMP_ERROR; %QSNAP_ERROR_ROLLBACK_FAILED with
  * what is left if undoing failed too; those of #GIOErrorEnum, %G_IO_ERROR_CANCELLED among them.

@@ -28,8 +28,8 @@
  * thread-default one when the session was made, so that has to be iterated. There is one exception:
  * what belongs to an operation that was started by a synchronous call (`notify` of
  * #QsnapSession:phase and the progress, #QsnapSession::point-in-time-reached,
- * #QsnapSession::memory-complete) is emitted inside that call, from the calling thread, at its
- * time; no main context is iterated.
+ * #QsnapSession::disks-complete, #QsnapSession::memory-complete) is emitted inside that call, from
+ * the calling thread, at its time; no main context is iterated.
  *
  * The callback of an asynchronous method comes in the main context that was the thread-default one
  * when the method was called. That of an operation comes after the operation's signals.
@@ -640,9 +640,10 @@ install_operation_signals (GType type)
    * snapshot. The caller may now do the unsafe thing. The snapshot does not exist yet, though: it
    * may still fail, and then the snapshot's point in time is lost.
    *
-   * For a guest that its owner had paused, on a QEMU that cannot take a background snapshot of it
-   * without starting it (7.2), this comes only when the memory is saved: it must stay paused until
-   * then.
+   * With %QSNAP_SNAPSHOT_MODE_LIVE and %QSNAP_SNAPSHOT_MODE_STOPPED this comes only when the memory
+   * is saved. So it does for a guest that its owner had paused, or that is to be left paused or
+   * ended, on a QEMU that cannot take a background snapshot of it without starting it (7.2): it
+   * must stay paused until then.
    *
    * Since: 1.0
    */
@@ -680,7 +681,8 @@ install_operation_signals (GType type)
    * @self: the session
    * @snapshot: the snapshot, now sealed
    *
-   * Everything is on stable storage, the manifest is in place: the snapshot exists.
+   * Everything is on stable storage, the manifest is in place: the snapshot exists. It comes for a
+   * snapshot without memory, too.
    *
    * Since: 1.0
    */

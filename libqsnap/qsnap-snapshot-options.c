@@ -10,7 +10,13 @@
  * @short_description: Where and how to take a snapshot
  *
  * A #QsnapSnapshotOptions says where a snapshot goes and how it is taken. Only the directory has to
- * be set.
+ * be set: then it is instant, the guest goes on in overlays, and is left as it was.
+ *
+ * #QsnapSnapshotOptions:mode, or #QsnapSnapshotOptions:fallback, is for guests that cannot be
+ * captured instantly, and for snapshots without memory. #QsnapSnapshotOptions:disk-mode is for
+ * those whose images are to stay what they are; a #QsnapDiskOptions for a single disk.
+ * Options that contradict each other, quiesce with memory for example, are found by
+ * qsnap_session_check() and are %G_IO_ERROR_INVALID_ARGUMENT of a capture, with every reason.
  *
  * The options are read when an operation starts; changing them afterwards has no effect on it. The
  * object is not locked: set it up in one thread.

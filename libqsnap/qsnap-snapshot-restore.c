@@ -16,7 +16,7 @@
  * the guest runs (or is ready to, with #QsnapRestoreOptions:start-paused). It changes neither the
  * snapshot nor any other guest, so it can be done again and again, and beside the original: disks
  * and memory are opened read-only or privately, and what the guest writes goes to images of its
- * own, in #QsnapRestoreOptions:directory.
+ * own, in #QsnapRestoreOptions:directory. From a snapshot without memory the guest boots.
  *
  * The command line is the one that the captured QEMU had, adapted: disks, memory, sockets, ports
  * and files that two guests cannot share are replaced, or left out with a warning, and the machine
@@ -27,14 +27,15 @@
  * `vmgenid` device gets a new generation id.
  *
  * With %QSNAP_RESTORE_METHOD_MAP the snapshot's memory image must stay as long as the guest runs; a
- * file that is cut short under it kills QEMU. With %QSNAP_RESTORE_METHOD_ON_DEMAND it must stay until
- * #QsnapSession::settled, or qsnap_session_wait_settled() returns.
+ * file that is cut short under it kills QEMU. With %QSNAP_RESTORE_METHOD_ON_DEMAND it must stay
+ * until #QsnapSession::settled, or qsnap_session_wait_settled() returns.
  *
  * Errors: %QSNAP_ERROR_CORRUPT for a damaged snapshot or a base image that is missing or was
  * changed, %QSNAP_ERROR_UNSUPPORTED for what cannot be adapted, mapped or brought in on demand (the
- * message names it), %QSNAP_ERROR_EXISTS for a directory that is not empty, %QSNAP_ERROR_FAILED with
- * QEMU's own words where it refuses, %QSNAP_ERROR_TIMED_OUT, %QSNAP_ERROR_BUSY before the snapshot
- * is sealed, and those of #GIOErrorEnum. No QEMU is left running then, and nothing of what was made.
+ * message names it), %QSNAP_ERROR_EXISTS for a directory that is not empty, %QSNAP_ERROR_FAILED
+ * with QEMU's own words where it refuses, %QSNAP_ERROR_TIMED_OUT, %QSNAP_ERROR_BUSY before the
+ * snapshot is sealed, and those of #GIOErrorEnum. No QEMU is left running then, and nothing of what
+ * was made.
  *
  * Returns: (transfer full): an open session with the new QEMU, for the main context that is the
  *   thread-default one now

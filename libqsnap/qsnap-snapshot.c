@@ -33,10 +33,14 @@
  * #QsnapSession::point-in-time-reached, where it is not yet sealed: until it is, verifying and
  * exporting fail with %QSNAP_ERROR_BUSY.
  *
- * The guest's disk is the overlay from the point in time on. The base belongs to the snapshot:
- * booting it, or writing to it in any way, destroys both the snapshot and the guest's disk.
- * qsnap_snapshot_verify() finds a base that was changed. qsnap_snapshot_delete() and
- * qsnap_session_delete_snapshot() give the base back to the guest.
+ * With %QSNAP_DISK_MODE_OVERLAY the guest's disk is the overlay from the point in time on. The base
+ * belongs to the snapshot: booting it, or writing to it in any way, destroys both the snapshot and
+ * the guest's disk. qsnap_snapshot_verify() finds a base that was changed. qsnap_snapshot_delete()
+ * and qsnap_session_delete_snapshot() give the base back to the guest. With other modes the guest
+ * goes on in the image that it had; see #QsnapDisk:mode.
+ *
+ * One of %QSNAP_SNAPSHOT_MODE_DISKS_ONLY has no memory: it cannot be exported
+ * (%QSNAP_ERROR_UNSUPPORTED), and a guest that is brought back from it boots.
  *
  * Any thread may call its methods. `notify::sealed` is emitted where the session emits its signals.
  */
@@ -688,7 +692,9 @@ verify_image (QsnapImage *image, int fd, GCancellable *cancellable, GError **err
  * @error: return location for an error
  *
  * Reads the whole snapshot and compares every checksum, and looks whether the bases of the disks
- * are there and have not been written since. This takes as long as reading the memory image does.
+ * are there and have not been written since (with %QSNAP_DISK_MODE_INTERNAL and
+ * %QSNAP_DISK_MODE_EXCLUDE, whose images the guest goes on in, only whether they are there; targets
+ * are not looked at). This takes as long as reading the memory image does.
  *
  * Errors: %QSNAP_ERROR_CORRUPT, whose message names the file and the place, %QSNAP_ERROR_BUSY
  * before the snapshot is sealed, and those of #GIOErrorEnum.
@@ -731,7 +737,8 @@ export_image (QsnapImage *image, int fd, GCancellable *cancellable, GError **err
  * loads with `-incoming`, given the same machine and disks. Checksums are compared on the way: a
  * stream that ends with an error is one that QEMU refuses.
  *
- * Errors: as for qsnap_snapshot_verify().
+ * Errors: as for qsnap_snapshot_verify(), and %QSNAP_ERROR_UNSUPPORTED for a snapshot without
+ * memory.
  *
  * Returns: %TRUE if all was written
  *

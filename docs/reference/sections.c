@@ -6,10 +6,11 @@
 /**
  * SECTION:qsnap-enums
  * @title: Enumerations
- * @short_description: Phases of an operation, ways back
+ * @short_description: Phases of an operation, ways to take a snapshot, ways back
  *
- * #QsnapSession:phase tells how far an operation has come, #QsnapRestoreOptions:method chooses how a
- * guest gets its memory back.
+ * #QsnapSession:phase tells how far an operation has come. #QsnapSnapshotOptions:mode,
+ * #QsnapSnapshotOptions:disk-mode, #QsnapDiskOptions:sync and #QsnapSnapshotOptions:leave choose
+ * how a snapshot is taken, #QsnapRestoreOptions:method how a guest gets its memory back.
  */
 
 /**
