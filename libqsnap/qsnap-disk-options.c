@@ -181,8 +181,8 @@ qsnap_disk_options_class_init (QsnapDiskOptionsClass *klass)
    * QsnapDiskOptions:target:
    *
    * Where the image is made instead of in a file, as the arguments of `blockdev-add` without
-   * `node-name`: for example an export of an NBD server. With %QSNAP_DISK_MODE_COPY it has to be at
-   * least as large as the disk, and gets the disk's content as it is (raw); with
+   * `node-name`: for example an export of an NBD server. With %QSNAP_DISK_MODE_COPY it has to have
+   * exactly the size of the disk, and gets the disk's content as it is (raw); with
    * %QSNAP_DISK_MODE_OVERLAY it is formatted as qcow2. %NULL for #QsnapDiskOptions:file. Such a
    * target is neither verified nor removed by the library.
    *
