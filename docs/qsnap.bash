@@ -53,7 +53,7 @@ _qsnap_value ()
 # DISK=MODE[:PROPERTY]…; which disks there are only QEMU knows.
 _qsnap_disk ()
 {
-  local word disk done last
+  local word disk before last
   word=$(_qsnap_word)
   word=${word#--disk=}
   word=${word#[\'\"]}
@@ -63,13 +63,13 @@ _qsnap_disk ()
     _qsnap_reply "$word" "$disk"={overlay,clone,copy,internal,exclude,auto}
     return
   fi
-  done=${word%:*} last=${word##*:}
+  before=${word%:*} last=${word##*:}
   case $last in
     file=*) _qsnap_files -f "${last#file=}" ;;
-    sync=*) _qsnap_reply "$word" "$done:sync="{full,top} ;;
+    sync=*) _qsnap_reply "$word" "$before:sync="{full,top} ;;
     *)
       compopt -o nospace 2>/dev/null
-      _qsnap_reply "$word" "$done:"{file=,reuse,sync=,target=} ;;
+      _qsnap_reply "$word" "$before:"{file=,reuse,sync=,target=} ;;
   esac
 }
 

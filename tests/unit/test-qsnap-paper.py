@@ -128,7 +128,8 @@ def completes_files(paper):
         path = os.path.join(folder, 'guest.qmp')
         with open(path, 'w', encoding='utf-8'):
             pass
-        for begin in ['check ', 'snapshot --quiesce ', 'snapshot --quiesce=', 'snapshot --disk vda=copy:file=', 'revert x -- ']:
+        for begin in ['check ', 'snapshot --quiesce ', 'snapshot --quiesce=', 'snapshot --disk vda=copy:file=',
+                      'revert x -- ']:
             same(paper.complete(f'qsnap {begin}{folder}/gu'), [path])
 
 
