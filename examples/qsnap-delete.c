@@ -118,7 +118,8 @@ note_disks (Deletion *deletion)
     {
       g_autoptr (QsnapDisk) disk = g_list_model_get_item (disks, i);
 
-      if (g_file_test (qsnap_disk_get_overlay (disk), G_FILE_TEST_EXISTS))
+      if (qsnap_disk_get_overlay (disk) != NULL &&
+          g_file_test (qsnap_disk_get_overlay (disk), G_FILE_TEST_EXISTS))
         g_ptr_array_add (deletion->merged, g_steal_pointer (&disk));
     }
 }

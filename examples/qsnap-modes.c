@@ -95,6 +95,27 @@ set_property (QsnapDiskOptions *disk, const char *property, GError **error)
   return FALSE;
 }
 
+/* A file may have a colon in its name, and a target has. */
+static const char *
+end_of_property (const char *begin)
+{
+  static const char *const next[] = { ":reuse", ":sync=", ":target=", ":file=" };
+  const char *end = begin + strlen (begin);
+
+  if (g_str_has_prefix (begin, "target="))
+    return end;
+
+  for (guint i = 0; i < G_N_ELEMENTS (next); i++)
+    {
+      const char *found = strstr (begin, next[i]);
+
+      if (found != NULL && found < end)
+        end = found;
+    }
+
+  return end;
+}
+
 /* DISK=MODE[:PROPERTY]…; a target is JSON, and the last. The name of a disk may be a path with an
  * equals sign in it, a mode has none. */
 static gboolean
@@ -135,8 +156,7 @@ add_disk (QsnapSnapshotOptions *options, const char *text, GError **error)
       const char *begin = colon + 1;
       g_autofree char *property = NULL;
 
-      colon = g_str_has_prefix (begin, "target=") ? begin + strlen (begin)
-                                                  : begin + strcspn (begin, ":");
+      colon = end_of_property (begin);
       property = g_strndup (begin, (gsize)(colon - begin));
       if (!set_property (disk, property, error))
         return FALSE;
@@ -178,7 +198,7 @@ set_modes (QsnapSnapshotOptions *result, Options *options, GError **error)
 QsnapSnapshotOptions *
 snapshot_options (Options *options, const char *directory, GError **error)
 {
-  g_autoptr (GFile) file = g_file_new_for_commandline_arg (directory);
+  g_autoptr (GFile) file = directory != NULL ? g_file_new_for_commandline_arg (directory) : NULL;
   g_autoptr (QsnapSnapshotOptions) result = qsnap_snapshot_options_new (file);
 
   qsnap_snapshot_options_set_name (result, options->name);

@@ -84,6 +84,46 @@ print_strings (GStrv strings, const char *prefix)
 }
 
 static void
+print_disk (QsnapDisk *disk)
+{
+  const char *base = qsnap_disk_get_base (disk);
+  const char *overlay = qsnap_disk_get_overlay (disk);
+
+  switch (qsnap_disk_get_mode (disk))
+    {
+    case QSNAP_DISK_MODE_INTERNAL:
+      g_print ("  the snapshot is inside   %s\n", base);
+      break;
+    case QSNAP_DISK_MODE_EXCLUDE:
+      g_print ("  it was left out\n");
+      break;
+    case QSNAP_DISK_MODE_CLONE:
+    case QSNAP_DISK_MODE_COPY:
+      g_print ("  the snapshot has         %s\n", base != NULL ? base : "it where it was sent to");
+      break;
+    case QSNAP_DISK_MODE_OVERLAY:
+    case QSNAP_DISK_MODE_AUTO:
+    default:
+      g_print ("  the guest's disk is now %s\n",
+               overlay != NULL ? overlay : "where it was sent to");
+      g_print ("  do not boot or change    %s: it belongs to the snapshot\n", base);
+    }
+}
+
+static void
+print_memory (QsnapSnapshot *snapshot)
+{
+  g_autofree char *memory = size_text (qsnap_snapshot_get_memory_size (snapshot));
+  g_autofree char *data = size_text (qsnap_snapshot_get_data_size (snapshot));
+
+  if (qsnap_snapshot_get_mode (snapshot) == QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
+    g_print ("disks only, without memory\n");
+  else
+    g_print ("memory %s, of which %s are not zero, saved in %.2f s\n", memory, data,
+             (double)qsnap_snapshot_get_save_us (snapshot) / 1e6);
+}
+
+static void
 print_disks (QsnapSnapshot *snapshot)
 {
   GListModel *disks = qsnap_snapshot_get_disks (snapshot);
@@ -94,9 +134,7 @@ print_disks (QsnapSnapshot *snapshot)
       g_autofree char *size = size_text (qsnap_disk_get_size (disk));
 
       g_print ("disk %s (%s):\n", qsnap_disk_get_device (disk), size);
-      g_print ("  the guest's disk is now %s\n", qsnap_disk_get_overlay (disk));
-      g_print ("  do not boot or change    %s: it belongs to the snapshot\n",
-               qsnap_disk_get_base (disk));
+      print_disk (disk);
     }
 }
 
@@ -104,8 +142,6 @@ void
 print_summary (QsnapSnapshot *snapshot)
 {
   g_autofree char *time = time_text (snapshot, "%F %T.%f %Z");
-  g_autofree char *memory = size_text (qsnap_snapshot_get_memory_size (snapshot));
-  g_autofree char *data = size_text (qsnap_snapshot_get_data_size (snapshot));
   g_autofree char *version = qsnap_snapshot_dup_qemu_version (snapshot);
   g_autofree char *machine = qsnap_snapshot_dup_machine (snapshot);
   g_auto (GStrv) warnings = qsnap_snapshot_dup_warnings (snapshot);
@@ -114,8 +150,7 @@ print_summary (QsnapSnapshot *snapshot)
            g_file_peek_path (qsnap_snapshot_get_directory (snapshot)));
   g_print ("point in time %s\n", time);
   g_print ("QEMU %s, %s\n", version, machine);
-  g_print ("memory %s, of which %s are not zero, saved in %.2f s\n", memory, data,
-           (double)qsnap_snapshot_get_save_us (snapshot) / 1e6);
+  print_memory (snapshot);
   g_print ("pause %.1f ms (stop %.1f, disks %.1f, memory %.1f, resume %.1f)\n",
            (double)qsnap_snapshot_get_pause_us (snapshot) / 1e3,
            (double)qsnap_snapshot_get_stop_us (snapshot) / 1e3,
@@ -226,12 +261,9 @@ run_check (Options *options, char **arguments)
   g_autoptr (QsnapReport) report = NULL;
   g_autoptr (GError) error = NULL;
 
-  if (arguments[1] != NULL)
-    {
-      wanted = snapshot_options (options, arguments[1], &error);
-      if (wanted == NULL)
-        return usage ("", error->message);
-    }
+  wanted = snapshot_options (options, arguments[1], &error);
+  if (wanted == NULL)
+    return usage ("", error->message);
   if (!qsnap_session_open (session, NULL, &error))
     return fail (error);
 

@@ -113,7 +113,7 @@ qsnap_capture_describe_disk (QsnapDrive *drive, const char *directory)
 
   return qsnap_json_object_new (
       "device", 's', qsnap_drive_label (drive), "qdev", 's', drive->qdev, "node", 's', drive->node,
-      "size", 'i', drive->size, "nvram-block", 's', drive->nvram_block, "mode", 's',
+      "size", 'i', MAX (drive->size, 0), "nvram-block", 's', drive->nvram_block, "mode", 's',
       qsnap_enum_nick (QSNAP_TYPE_DISK_MODE, drive->mode), "base", 'o',
       in_new ? new_base (drive, directory) : own_base (drive), "source", 'o',
       in_new ? qsnap_json_object_new ("file", 's', drive->file, "chain", 'a', chain_to_json (drive),

@@ -267,6 +267,26 @@ qsnap_capture_approach_end (QsnapCapture *capture, GError **error)
   return qsnap_capture_check_stream (capture, error);
 }
 
+static gboolean
+has_ended_or_closed (QsnapWatch *watch, gconstpointer data)
+{
+  return watch->closed != NULL || has_ended (watch, data);
+}
+
+static gboolean
+wait_within_pause (QsnapCapture *capture, GError **error)
+{
+  gint left_ms;
+
+  do
+    if (!qsnap_capture_check_pause (capture, &left_ms, error))
+      return FALSE;
+  while (left_ms > 0 &&
+         !qsnap_watch_wait (capture->watch, has_ended_or_closed, NULL, left_ms, NULL, NULL));
+
+  return TRUE;
+}
+
 gboolean
 qsnap_capture_save_rest (QsnapCapture *capture, GError **error)
 {
@@ -276,16 +296,10 @@ qsnap_capture_save_rest (QsnapCapture *capture, GError **error)
 
   return qsnap_qmp_do (capture->qmp, "migrate-continue",
                        qsnap_json_node_new ("state", 's', "pre-switchover", NULL), error) &&
-         qsnap_capture_finish_migration (capture, error);
+         wait_within_pause (capture, error) && qsnap_capture_finish_migration (capture, error);
 }
 
 /* --- its end ------------------------------------------------------------------------------- */
-
-static gboolean
-has_ended_or_closed (QsnapWatch *watch, gconstpointer data)
-{
-  return watch->closed != NULL || has_ended (watch, data);
-}
 
 /* The guest stood still until all its memory had come: from here on it may be resumed, and should
  * we die, its run state proves nothing any more. In a live capture that was the transaction's end

@@ -42,10 +42,8 @@ first_page_or_failure (QsnapWatch *watch, gconstpointer data)
          g_strcmp0 (watch->migration_status, "cancelled") == 0;
 }
 
-/* Milliseconds that are left of the pause, at least one; 0: there is no limit. FALSE: none is left.
- */
-static gboolean
-check_pause (QsnapCapture *capture, gint *left_ms, GError **error)
+gboolean
+qsnap_capture_check_pause (QsnapCapture *capture, gint *left_ms, GError **error)
 {
   guint max_ms = qsnap_snapshot_options_get_max_pause_ms (capture->options);
   gint64 left;
@@ -73,7 +71,7 @@ wait_for_first_page (QsnapCapture *capture, GError **error)
   gint left_ms;
   g_autoptr (GError) failure = NULL;
 
-  if (!check_pause (capture, &left_ms, error))
+  if (!qsnap_capture_check_pause (capture, &left_ms, error))
     return FALSE;
   if (left_ms > 0)
     timeout_ms = MIN (timeout_ms, left_ms);
@@ -81,7 +79,7 @@ wait_for_first_page (QsnapCapture *capture, GError **error)
   if (!qsnap_watch_wait (capture->watch, first_page_or_failure, NULL, timeout_ms,
                          capture->cancellable, &failure))
     {
-      if (failure == NULL && check_pause (capture, &left_ms, &failure))
+      if (failure == NULL && qsnap_capture_check_pause (capture, &left_ms, &failure))
         g_set_error (&failure, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
                      "no page of RAM came in %d seconds", timeout_ms / 1000);
       g_propagate_prefixed_error (error, g_steal_pointer (&failure),
@@ -247,7 +245,7 @@ judge_stop (QsnapCapture *capture, GError **error)
     capture->moment = g_get_real_time ();
 
   /* While nothing has begun that QEMU has to bring to its end. */
-  return check_pause (capture, &left_ms, error);
+  return qsnap_capture_check_pause (capture, &left_ms, error);
 }
 
 static gboolean

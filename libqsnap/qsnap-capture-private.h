@@ -150,8 +150,10 @@ JsonObject *qsnap_capture_describe_disk (QsnapDrive *drive, const char *director
 /* Removes what the capture wrote there, the journal too. */
 gboolean qsnap_capture_remove_directory (QsnapCapture *capture, GError **error);
 
-/* Parts of the pause. */
+/* Parts of the pause. The second: @left_ms are left of it, at least one; 0: there is no limit.
+ * FALSE, with the error, where none is left. */
 gboolean qsnap_capture_stop_guest (QsnapCapture *capture, GError **error);
+gboolean qsnap_capture_check_pause (QsnapCapture *capture, gint *left_ms, GError **error);
 
 /* What the saver has reported is told on. */
 void qsnap_capture_tell_progress (QsnapCapture *capture);

@@ -64,12 +64,19 @@ begin (QsnapCapture *capture, QsnapSnapshotOptions *options, GError **error)
   if (client == NULL)
     return FALSE;
 
+  capture->path = absolute_path (options);
+  if (capture->path == NULL)
+    {
+      g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                           "the options name no local directory for the snapshot");
+      return FALSE;
+    }
+
   stream = qsnap_session_ref_stream (session);
   capture->options = options;
   capture->guest = qsnap_guest_new (client, stream, qsnap_session_get_timeout (session));
   capture->qmp = &capture->guest->qmp;
   capture->id = g_strdup_printf ("%08x", g_random_int ());
-  capture->path = absolute_path (options);
   qsnap_session_set_watch (session, capture->watch);
 
   return TRUE;
@@ -352,8 +359,12 @@ settle_and_seal (QsnapCapture *capture, GError **error)
   qsnap_capture_reconnect (capture);
   (void)qsnap_capture_run_undo (capture, capture->settle, &unsettled);
 
+  /* The pause is over only now. */
   if (capture->plain)
-    tell_point_in_time (capture);
+    {
+      qsnap_snapshot_describe (capture->snapshot, qsnap_capture_describe (capture, NULL));
+      tell_point_in_time (capture);
+    }
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SEALING);
   if (!qsnap_capture_seal (capture, error))

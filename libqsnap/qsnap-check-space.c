@@ -95,6 +95,7 @@ check_space (QsnapGuest *guest, const char *path, QsnapReport *report)
   gboolean has_memory = guest->mode != QSNAP_SNAPSHOT_MODE_DISKS_ONLY;
   gint64 resident = has_memory ? qsnap_process_resident_bytes (guest->process) : 0;
   gint64 wanted = has_memory ? guest->ram_size : 0;
+  gint64 copies = 0;
   g_autofree char *needed = NULL;
   g_autofree char *free_text = NULL;
   struct statvfs fs;
@@ -105,26 +106,36 @@ check_space (QsnapGuest *guest, const char *path, QsnapReport *report)
 
   free_bytes = (gint64)fs.f_bavail * (gint64)fs.f_frsize;
   for (guint i = 0; i < guest->drives->len; i++)
-    wanted += room_for_disk (g_ptr_array_index (guest->drives, i));
+    {
+      QsnapDrive *drive = g_ptr_array_index (guest->drives, i);
+      gint64 room = room_for_disk (drive);
+
+      wanted += room;
+      copies += drive->mode == QSNAP_DISK_MODE_COPY ? room : 0;
+    }
   if (guest->ram_size > 0)
     resident = MIN (resident, guest->ram_size);
 
   free_text = g_format_size_full ((guint64)free_bytes, G_FORMAT_SIZE_IEC_UNITS);
-  if (resident > free_bytes)
+  if (resident + copies > free_bytes)
     {
-      needed = g_format_size_full ((guint64)resident, G_FORMAT_SIZE_IEC_UNITS);
-      qsnap_report_take_problem (report,
-                                 g_error_new (G_IO_ERROR, G_IO_ERROR_NO_SPACE,
-                                              "%s has %s free, but the guest uses %s of RAM", path,
-                                              free_text, needed));
+      needed = g_format_size_full ((guint64)(resident + copies), G_FORMAT_SIZE_IEC_UNITS);
+      qsnap_report_take_problem (
+          report, g_error_new (G_IO_ERROR, G_IO_ERROR_NO_SPACE,
+                               copies > 0 ? "%s has %s free, but the guest's RAM in "
+                                            "use and the copies of its disks are %s"
+                                          : "%s has %s free, but the guest uses %s of "
+                                            "RAM",
+                               path, free_text, needed));
     }
   else if (wanted > free_bytes)
     {
       needed = g_format_size_full ((guint64)wanted, G_FORMAT_SIZE_IEC_UNITS);
-      qsnap_report_add_warning (report,
-                                "%s has %s free, less than all of the guest's RAM and a tenth of "
-                                "its disks (%s)",
-                                path, free_text, needed);
+      qsnap_report_add_warning (
+          report,
+          "%s has %s free, less than all of the guest's RAM and what its disks "
+          "may need (%s)",
+          path, free_text, needed);
     }
 }
 
@@ -135,14 +146,9 @@ check_snapshot_directory (QsnapGuest *guest, GFile *directory, QsnapReport *repo
   g_autofree char *parent = NULL;
   struct stat found;
 
+  /* Who only asks may not know yet; a capture has looked for one. */
   if (path == NULL)
-    {
-      qsnap_report_take_problem (report,
-                                 g_error_new_literal (G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                                                      "the options name no local directory for the "
-                                                      "snapshot"));
-      return;
-    }
+    return;
 
   parent = g_path_get_dirname (path);
   if (lstat (path, &found) == 0)

@@ -360,7 +360,10 @@ try_capabilities (Check *check, gboolean may_try, GError **error)
       return TRUE;
     }
 
-  return !may_try || try_capability (guest, check->instant, error);
+  return !may_try || try_capability (guest,
+                                     guest->mode == QSNAP_SNAPSHOT_MODE_INSTANT ? check->instant
+                                                                                : check->memory,
+                                     error);
 }
 
 static gboolean

@@ -271,6 +271,12 @@ check_image (Check *check, QsnapDeleteDisk *disk)
             disk->overlay);
 }
 
+static const char *
+file_of_internal (JsonObject *disk)
+{
+  return qsnap_json_get_string (qsnap_json_get_object (disk, "base"), "file");
+}
+
 static gboolean
 check_dependents (Check *check, GError **error)
 {
@@ -289,6 +295,9 @@ check_dependents (Check *check, GError **error)
 
   for (guint i = 0; i < deletion->images->len; i++)
     g_ptr_array_add (images, deletion->images->pdata[i]);
+  /* An image from which a snapshot is deleted is written. */
+  for (guint i = 0; i < deletion->internal->len; i++)
+    g_ptr_array_add (images, (gpointer)file_of_internal (deletion->internal->pdata[i]));
 
   return images->len == 0 || qsnap_dependents_find (deletion->path, images, check->reasons,
                                                     deletion->cancellable, error);

@@ -207,12 +207,31 @@ remove_folder (int dir_fd, const char *name, GError **error)
   return removed && remove_name (dir_fd, name, AT_REMOVEDIR, error);
 }
 
+/* A manifest may name any file: what is removed belongs to the one who has the snapshot. */
+static gboolean
+remove_image (QsnapDelete *deletion, const char *path, GError **error)
+{
+  struct stat directory, image;
+
+  if (lstat (path, &image) != 0)
+    return errno == ENOENT || qsnap_io_fail (error, errno, "%s", path);
+  if (fstat (deletion->dir_fd, &directory) != 0)
+    return qsnap_io_fail (error, errno, "%s", deletion->path);
+  if (S_ISREG (image.st_mode) && image.st_uid == directory.st_uid)
+    return remove_name (AT_FDCWD, path, 0, error);
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+               "%s is no file of the user whose snapshot this is: it is left alone", path);
+
+  return FALSE;
+}
+
 /* Copies that the caller wanted somewhere else. */
 static gboolean
 remove_images (QsnapDelete *deletion, GError **error)
 {
   for (guint i = 0; i < deletion->images->len; i++)
-    if (!remove_name (AT_FDCWD, deletion->images->pdata[i], 0, error))
+    if (!remove_image (deletion, deletion->images->pdata[i], error))
       return FALSE;
 
   return TRUE;

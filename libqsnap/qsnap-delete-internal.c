@@ -32,7 +32,8 @@ delete_offline (const char *file, const char *name, GError **error)
   if (qsnap_image_is_locked (file))
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
-                   "%s is open in a QEMU: give the address of its monitor", file);
+                   "%s is open in a QEMU whose drive is not on it, or whose monitor is not given",
+                   file);
       return FALSE;
     }
 

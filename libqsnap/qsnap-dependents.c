@@ -13,12 +13,14 @@
 #include "memory/qsnap-io.h"
 #include "qsnap-journal.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest-disk.h"
 #include "qsnap-manifest.h"
 
 /* Where QEMU keeps its locks in an image: a byte for each thing that a user does, from 100, and for
  * each that it forbids others, from 200. */
 #define FIRST_LOCK 100
 #define N_LOCKS 200
+#define WRITE_LOCK 101
 
 #define QCOW2_MAGIC 0x514649fb
 #define MAX_BACKING_NAME 1023
@@ -156,11 +158,12 @@ look_at_images (Search *search, const char *folder, GError **error)
 /* --- snapshots ----------------------------------------------------------------------------- */
 
 static const char *
-image_below_disk (Search *search, JsonObject *disk)
+image_below_disk (Search *search, const char *folder, JsonObject *disk)
 {
   JsonObject *base = qsnap_json_get_object (disk, "base");
   JsonArray *chain = qsnap_json_get_array (base, "chain");
-  const char *image = image_of (search, qsnap_json_get_string (base, "file"));
+  g_autofree char *file = qsnap_manifest_disk_base (disk, folder);
+  const char *image = image_of (search, file);
 
   for (guint i = 0; image == NULL && chain != NULL && i < json_array_get_length (chain); i++)
     image = image_of (search, json_array_get_string_element (chain, i));
@@ -186,7 +189,7 @@ look_at_manifest (Search *search, const char *folder, JsonObject *manifest)
   for (guint i = 0; i < json_array_get_length (disks); i++)
     {
       JsonObject *disk = qsnap_json_array_object (disks, i);
-      const char *image = image_below_disk (search, disk);
+      const char *image = image_below_disk (search, folder, disk);
 
       if (image != NULL)
         explain (search, qsnap_json_get_string (qsnap_json_get_object (disk, "overlay"), "file"),
@@ -320,12 +323,10 @@ qsnap_dependents_find (const char *own,
   return g_hash_table_contains (seen, parent) || look_at_images (&search, parent, error);
 }
 
-gboolean
-qsnap_image_is_locked (const char *path)
+static gboolean
+has_lock (const char *path, off_t first, off_t n)
 {
-  struct flock lock = {
-    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = FIRST_LOCK, .l_len = N_LOCKS
-  };
+  struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = first, .l_len = n };
   int fd = open (path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   gboolean locked;
 
@@ -336,4 +337,16 @@ qsnap_image_is_locked (const char *path)
   close (fd);
 
   return locked;
+}
+
+gboolean
+qsnap_image_is_locked (const char *path)
+{
+  return has_lock (path, FIRST_LOCK, N_LOCKS);
+}
+
+gboolean
+qsnap_image_is_written (const char *path)
+{
+  return has_lock (path, WRITE_LOCK, 1);
 }

@@ -21,6 +21,9 @@ gboolean qsnap_dependents_find (const char *own,
 /* By whatever names. */
 gboolean qsnap_is_same_file (const char *a, const char *b);
 
+/* Whether a QEMU may write to @path: it holds its lock for that. */
+gboolean qsnap_image_is_written (const char *path);
+
 /* Whether any program holds one of QEMU's locks on @path. */
 gboolean qsnap_image_is_locked (const char *path);
 

@@ -187,8 +187,8 @@ is_plain (const char *path)
   return g_str_equal (path, canonical);
 }
 
-/* Files are merged and removed by these names. Of what another user began only those are believed
- * that the library chooses itself. */
+/* Overlays are merged and removed by these names. Of what another user began only those are
+ * believed that the library chooses itself. Clones and copies go with the snapshot's directory. */
 static gboolean
 check_new_file (QsnapJournal *journal, JsonObject *disk, const char *id, GError **error)
 {
@@ -198,7 +198,8 @@ check_new_file (QsnapJournal *journal, JsonObject *disk, const char *id, GError 
     return TRUE;
   if (!is_plain (file) || g_strcmp0 (qsnap_json_get_string (disk, "base"), file) == 0)
     return corrupt (error, "disks: %s is no name of a new image", file);
-  if (journal->owner == geteuid () || qsnap_journal_chose_name (file, id))
+  if (journal->owner == geteuid () || qsnap_journal_chose_name (file, id) ||
+      qsnap_json_get_enum (disk, "mode", QSNAP_TYPE_DISK_MODE, 0) != QSNAP_DISK_MODE_OVERLAY)
     return TRUE;
 
   return corrupt (error, "disks: %s is no name of an overlay of this capture", file);

@@ -131,3 +131,14 @@ qsnap_qemu_img_delete_snapshot (const char *file, const char *name, GError **err
 
   return qsnap_qemu_img_run (command, NULL, NULL, error);
 }
+
+gboolean
+qsnap_qemu_img_holds_something (const char *file, gboolean *holds, GError **error)
+{
+  const char *const map[] = { "qemu-img", "map", "-U", "--output=json", "-f", "qcow2", file, NULL };
+  g_autofree char *output = qsnap_qemu_img_output (map, NULL, error);
+
+  *holds = output != NULL && strstr (output, "\"depth\": 0") != NULL;
+
+  return output != NULL;
+}

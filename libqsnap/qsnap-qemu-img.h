@@ -26,6 +26,9 @@ gboolean qsnap_qemu_img_commit (const char *overlay,
                                 GCancellable *cancellable,
                                 GError **error);
 
+/* Whether a qcow2 image holds anything itself: what it does is at depth 0 of its chain. */
+gboolean qsnap_qemu_img_holds_something (const char *file, gboolean *holds, GError **error);
+
 /* Snapshots inside a qcow2 image. */
 gboolean
 qsnap_qemu_img_has_snapshot (const char *file, const char *name, gboolean *there, GError **error);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "disk/qsnap-new-image.h"
+#include "disk/qsnap-overlay.h"
 #include "memory/qsnap-io.h"
 #include "qsnap-json.h"
 #include "qsnap-manifest.h"
@@ -30,18 +31,6 @@ ask_image (const char *file, GError **error)
   JsonNode *reply = NULL;
 
   return qsnap_qemu_img_run (info, &reply, NULL, error) ? reply : NULL;
-}
-
-/* What an overlay holds is at depth 0 of its chain. */
-static gboolean
-holds_something (const char *file, gboolean *holds, GError **error)
-{
-  const char *const map[] = { "qemu-img", "map", "-U", "--output=json", "-f", "qcow2", file, NULL };
-  g_autofree char *output = qsnap_qemu_img_output (map, NULL, error);
-
-  *holds = output != NULL && strstr (output, "\"depth\": 0") != NULL;
-
-  return output != NULL;
 }
 
 static gboolean
@@ -93,7 +82,7 @@ check_overlay (QsnapDrive *drive, GError **error)
 
   if (reply == NULL)
     return FALSE;
-  if (g_strcmp0 (qsnap_json_get_string (info, "backing-filename"), drive->file) == 0 &&
+  if (qsnap_overlay_stands_on_base (drive) &&
       g_strcmp0 (qsnap_json_get_string (info, "backing-filename-format"), drive->driver) == 0)
     return TRUE;
 
@@ -190,7 +179,7 @@ merge (QsnapCapture *capture, QsnapDrive *drive, const struct stat *found, GErro
     return TRUE;
 
   return check_overlay (drive, error) && check_nothing_on_it (drive, error) &&
-         holds_something (drive->new_file, &holds, error) &&
+         qsnap_qemu_img_holds_something (drive->new_file, &holds, error) &&
          (!holds || commit (capture, drive, found, error));
 }
 

@@ -320,10 +320,12 @@ static QsnapSnapshot *
 settle_sealed (QsnapCapture *capture, GError **error)
 {
   qsnap_capture_push_prepared (capture);
+  push_thaw (capture);
   if (!qsnap_undo_run (capture->settle, error))
     return NULL;
 
   qsnap_capture_carry_out_wish (capture);
+  qsnap_capture_leave_guest (capture);
   (void)unlinkat (capture->dir_fd, QSNAP_IMAGE_JSON, 0);
   if (!qsnap_journal_remove (&capture->journal, error))
     return NULL;

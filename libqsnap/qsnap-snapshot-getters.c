@@ -271,6 +271,29 @@ qsnap_snapshot_dup_warnings (QsnapSnapshot *self)
 }
 
 /**
+ * qsnap_snapshot_get_mode:
+ * @self: a snapshot
+ *
+ * How the memory got into the snapshot.
+ *
+ * Returns: the mode that was asked for, or its fallback
+ *
+ * Since: 1.0
+ */
+QsnapSnapshotMode
+qsnap_snapshot_get_mode (QsnapSnapshot *self)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
+
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), QSNAP_SNAPSHOT_MODE_INSTANT);
+
+  locker = g_mutex_locker_new (&self->lock);
+
+  return (QsnapSnapshotMode)qsnap_json_get_enum (self->manifest, "mode", QSNAP_TYPE_SNAPSHOT_MODE,
+                                                 QSNAP_SNAPSHOT_MODE_INSTANT);
+}
+
+/**
  * qsnap_snapshot_get_memory_size:
  * @self: a snapshot
  *

@@ -39,6 +39,9 @@ gboolean qsnap_snapshot_check_bases (QsnapSnapshot *snapshot, JsonObject *manife
 /* A snapshot that is still being saved; the manifest (taken) may lack what is not known yet. */
 QsnapSnapshot *qsnap_snapshot_new_unsealed (GFile *directory, JsonObject *manifest);
 
+/* More is known of it. */
+void qsnap_snapshot_describe (QsnapSnapshot *snapshot, JsonObject *manifest);
+
 /* The snapshot is on stable storage as @manifest (taken) says. */
 void qsnap_snapshot_seal (QsnapSnapshot *snapshot, JsonObject *manifest);
 

@@ -17,6 +17,7 @@
 #include "qsnap-json.h"
 #include "qsnap-manifest-disk.h"
 #include "qsnap-manifest.h"
+#include "qsnap-qemu-img.h"
 
 #define LOCK_PATIENCE_US (3 * G_USEC_PER_SEC)
 #define LOCK_POLL_US (10 * 1000)
@@ -67,6 +68,7 @@ enum
   PROP_GUEST_UUID,
   PROP_COMMAND_LINE,
   PROP_WARNINGS,
+  PROP_MODE,
   PROP_MEMORY_SIZE,
   PROP_DATA_SIZE,
   PROP_PAUSE_US,
@@ -143,6 +145,9 @@ qsnap_snapshot_get_property (GObject *object, guint id, GValue *value, GParamSpe
       break;
     case PROP_WARNINGS:
       g_value_take_boxed (value, qsnap_snapshot_dup_warnings (self));
+      break;
+    case PROP_MODE:
+      g_value_set_enum (value, qsnap_snapshot_get_mode (self));
       break;
     case PROP_MEMORY_SIZE:
       g_value_set_uint64 (value, qsnap_snapshot_get_memory_size (self));
@@ -270,6 +275,15 @@ install_manifest_properties (GParamFlags flags)
    */
   props[PROP_WARNINGS] = g_param_spec_boxed ("warnings", NULL, NULL, G_TYPE_STRV, flags);
   /**
+   * QsnapSnapshot:mode:
+   *
+   * How the memory got into the snapshot: the mode that was asked for, or its fallback.
+   *
+   * Since: 1.0
+   */
+  props[PROP_MODE] = g_param_spec_enum ("mode", NULL, NULL, QSNAP_TYPE_SNAPSHOT_MODE,
+                                        QSNAP_SNAPSHOT_MODE_INSTANT, flags);
+  /**
    * QsnapSnapshot:memory-size:
    *
    * The guest's RAM in bytes, device memory included; 0 before it is known.
@@ -395,8 +409,8 @@ qsnap_snapshot_new_unsealed (GFile *directory, JsonObject *manifest)
   return self;
 }
 
-void
-qsnap_snapshot_seal (QsnapSnapshot *self, JsonObject *manifest)
+static void
+replace_manifest (QsnapSnapshot *self, JsonObject *manifest, gboolean sealed)
 {
   g_autoptr (JsonObject) old = NULL;
   JsonObject *copy = qsnap_json_copy_object (manifest);
@@ -405,8 +419,20 @@ qsnap_snapshot_seal (QsnapSnapshot *self, JsonObject *manifest)
   g_mutex_lock (&self->lock);
   old = self->manifest;
   self->manifest = copy;
-  self->sealed = TRUE;
+  self->sealed = sealed;
   g_mutex_unlock (&self->lock);
+}
+
+void
+qsnap_snapshot_describe (QsnapSnapshot *self, JsonObject *manifest)
+{
+  replace_manifest (self, manifest, FALSE);
+}
+
+void
+qsnap_snapshot_seal (QsnapSnapshot *self, JsonObject *manifest)
+{
+  replace_manifest (self, manifest, TRUE);
 }
 
 void
@@ -629,6 +655,27 @@ qsnap_snapshot_check_sealed (QsnapSnapshot *self, GError **error)
   return FALSE;
 }
 
+static gboolean
+check_internal (JsonObject *disk, GError **error)
+{
+  JsonObject *base = qsnap_json_get_object (disk, "base");
+  const char *file = qsnap_json_get_string (base, "file");
+  const char *name = qsnap_json_get_string (base, "snapshot");
+  gboolean there;
+
+  if (qsnap_manifest_disk_mode (disk) != QSNAP_DISK_MODE_INTERNAL)
+    return TRUE;
+  if (!qsnap_qemu_img_has_snapshot (file, name, &there, error))
+    return FALSE;
+  if (there)
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "%s has no snapshot %s any more", file,
+               name);
+
+  return FALSE;
+}
+
 gboolean
 qsnap_snapshot_check_bases (QsnapSnapshot *self, JsonObject *manifest, GError **error)
 {
@@ -636,7 +683,8 @@ qsnap_snapshot_check_bases (QsnapSnapshot *self, JsonObject *manifest, GError **
   g_autofree char *path = g_file_get_path (self->directory);
 
   for (guint i = 0; i < json_array_get_length (disks); i++)
-    if (!qsnap_manifest_disk_check_base (qsnap_json_array_object (disks, i), path, error))
+    if (!qsnap_manifest_disk_check_base (qsnap_json_array_object (disks, i), path, error) ||
+        !check_internal (qsnap_json_array_object (disks, i), error))
       return FALSE;
 
   return TRUE;

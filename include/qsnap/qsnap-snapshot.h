@@ -9,6 +9,7 @@
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
 
+#include <qsnap/qsnap-enums.h>
 #include <qsnap/qsnap-restore-options.h>
 #include <qsnap/qsnap-version-macros.h>
 
@@ -103,6 +104,8 @@ QSNAP_AVAILABLE_IN_1_0
 GStrv qsnap_snapshot_dup_command_line (QsnapSnapshot *self);
 QSNAP_AVAILABLE_IN_1_0
 GStrv qsnap_snapshot_dup_warnings (QsnapSnapshot *self);
+QSNAP_AVAILABLE_IN_1_0
+QsnapSnapshotMode qsnap_snapshot_get_mode (QsnapSnapshot *self);
 QSNAP_AVAILABLE_IN_1_0
 guint64 qsnap_snapshot_get_memory_size (QsnapSnapshot *self);
 QSNAP_AVAILABLE_IN_1_0

@@ -125,10 +125,10 @@ static void
 check_copy (Check *check, QsnapDrive *drive)
 {
   check_size (check, drive);
-  if (drive->file == NULL)
+  if (drive->file == NULL && (drive->chain == NULL || *drive->chain == NULL))
     qsnap_report_add_warning (check->report,
-                              "drive %s is not in a local file: a revert needs a command line that "
-                              "names one of its images",
+                              "drive %s is in no local file: a revert cannot tell which option of "
+                              "QEMU it is, and the copy is for other uses",
                               qsnap_drive_label (drive));
 }
 
@@ -139,8 +139,8 @@ check_internal (Check *check, QsnapDrive *drive)
     qsnap_report_add_problem (check->report, QSNAP_ERROR_UNSUPPORTED,
                               "drive %s has driver %s: only a qcow2 image has internal snapshots",
                               qsnap_drive_label (drive), drive->driver);
-  else
-    (void)check_file (check, drive);
+  else if (check_file (check, drive))
+    check_size (check, drive);
 }
 
 /* Its content at the point in time is read after the pause, from the image that has it. */

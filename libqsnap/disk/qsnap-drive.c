@@ -247,6 +247,13 @@ read_drive (QsnapQmp *qmp, QsnapProcess *process, JsonObject *entry, GError **er
   return NULL;
 }
 
+static void
+set_string (JsonObject *object, const char *name, const char *value)
+{
+  if (value != NULL)
+    json_object_set_string_member (object, name, value);
+}
+
 /* A revert gives the guest the same medium again. */
 static JsonObject *
 describe_read_only (QsnapQmp *qmp, QsnapProcess *process, JsonObject *entry)
@@ -265,9 +272,9 @@ describe_read_only (QsnapQmp *qmp, QsnapProcess *process, JsonObject *entry)
   else
     object = qsnap_file_identity_to_json (&identity);
 
-  json_object_set_string_member (object, "device", qsnap_json_get_string (entry, "device"));
-  json_object_set_string_member (object, "qdev", qsnap_json_get_string (entry, "qdev"));
-  json_object_set_string_member (object, "file", file);
+  set_string (object, "drive", qsnap_json_get_string (entry, "device"));
+  set_string (object, "qdev", qsnap_json_get_string (entry, "qdev"));
+  set_string (object, "file", file);
 
   return object;
 }

@@ -98,6 +98,7 @@ qsnap_overlay_check_reuse (QsnapDrive *drive, GError **error)
   g_autoptr (JsonNode) reply = NULL;
   JsonObject *image;
   const char *wrong = NULL;
+  gboolean holds = FALSE;
 
   if (path == NULL || !qsnap_qemu_img_run (info, &reply, NULL, error))
     return FALSE;
@@ -113,6 +114,10 @@ qsnap_overlay_check_reuse (QsnapDrive *drive, GError **error)
                       qsnap_drive_format (drive)) != 0)
     wrong = "it does not say the right format of its backing file";
 
+  if (wrong == NULL && !qsnap_qemu_img_holds_something (path, &holds, error))
+    return FALSE;
+  if (holds)
+    wrong = "it is not empty";
   if (wrong == NULL)
     return TRUE;
 

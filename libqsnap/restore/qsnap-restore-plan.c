@@ -11,6 +11,7 @@
 
 #include "memory/qsnap-io.h"
 #include "pages/qsnap-rescue.h"
+#include "qsnap-dependents.h"
 #include "qsnap-json.h"
 #include "qsnap-manifest-disk.h"
 #include "qsnap-snapshot-private.h"
@@ -51,6 +52,31 @@ read_image (QsnapRestore *restore, GError **error)
          (!restore->verify || qsnap_image_verify (restore->image, restore->cancellable, error));
 }
 
+/* It would be read below the revert's overlay while another guest writes to it. */
+static gboolean
+check_excluded (QsnapRestore *restore, GError **error)
+{
+  JsonArray *disks = qsnap_json_get_array (restore->manifest, "disks");
+
+  for (guint i = 0; i < json_array_get_length (disks); i++)
+    {
+      JsonObject *disk = qsnap_json_array_object (disks, i);
+      const char *file = qsnap_json_get_string (qsnap_json_get_object (disk, "base"), "file");
+
+      if (qsnap_manifest_disk_mode (disk) != QSNAP_DISK_MODE_EXCLUDE || file == NULL ||
+          !qsnap_image_is_written (file))
+        continue;
+      g_set_error (
+          error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
+          "the disk %s was left out of the snapshot, and a QEMU may write to its image %s: "
+          "end that first",
+          qsnap_json_get_string (disk, "device"), file);
+      return FALSE;
+    }
+
+  return TRUE;
+}
+
 gboolean
 qsnap_restore_read (QsnapRestore *restore, GError **error)
 {
@@ -65,7 +91,7 @@ qsnap_restore_read (QsnapRestore *restore, GError **error)
   return restore->snapshot_fd >= 0 && check_owner (restore, error) &&
          qsnap_snapshot_lock_directory (restore->snapshot_fd, FALSE, error) &&
          qsnap_snapshot_check_bases (restore->snapshot, restore->manifest, error) &&
-         read_image (restore, error);
+         check_excluded (restore, error) && read_image (restore, error);
 }
 
 /* --- what the command line is adapted to --------------------------------------------------- */
@@ -142,9 +168,7 @@ warn_of_disks (QsnapRestore *restore)
 
       if (file != NULL && !qsnap_file_identity_check (medium, file, &changed))
         g_ptr_array_add (restore->warnings,
-                         g_strdup_printf ("the read-only drive %s: %s",
-                                          qsnap_json_get_string (medium, "device"),
-                                          changed->message));
+                         g_strdup_printf ("a read-only drive: %s", changed->message));
     }
 }
 

@@ -540,13 +540,20 @@ test_options (void)
       qsnap_snapshot_options_set_name (options, names[i]);
       assert_reason (&fixture, options, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT, "valid name");
     }
+  /* Who only asks may not know yet where it is to go; a capture has to. */
   for (guint i = 0; i < 2; i++)
     {
       g_autoptr (QsnapSnapshotOptions) options =
           i == 0 ? qsnap_snapshot_options_new (remote)
                  : g_object_new (QSNAP_TYPE_SNAPSHOT_OPTIONS, NULL);
+      g_autoptr (GError) error = NULL;
+      g_autoptr (QsnapReport) report = qsnap_session_check (fixture.session, options, NULL, &error);
 
-      assert_reason (&fixture, options, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT, "local directory");
+      g_assert_no_error (error);
+      g_assert_true (qsnap_report_get_ok (report));
+      g_assert_null (qsnap_session_instant_snapshot (fixture.session, options, NULL, &error));
+      g_assert_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
+      g_assert_nonnull (strstr (error->message, "local directory"));
     }
   missing = fixture_file (&fixture, "missing");
   {
