@@ -232,7 +232,12 @@ def excluded_disks(run):
     assert_modes(captured, 'instant', ['overlay', 'exclude'])
     assert qemu.disk_files()[1] == qemu.hardware.disks[1].path
     qemu.assert_alive()
-    qemu.qmp('stop')
+    try:
+        qsnapcmd.revert(captured.directory)
+    except qsnapcmd.QsnapError as error:
+        assert 'a QEMU may write to its image' in error.text, error
+    else:
+        raise AssertionError('reverted beside a guest that writes to the disk')
     qemu.kill()
     answer = qsnapcmd.revert(captured.directory)
     reverted = Reverted(hardware_of(qemu.hardware, captured, answer['directory'], qemu.version), answer, qemu.boot_id)
