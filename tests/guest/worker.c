@@ -988,9 +988,13 @@ read_small_file (const char *path, char *content, size_t size)
 static bool
 is_writable_disk (const char *name)
 {
-  char path[300], read_only[8];
+  char path[300], read_only[8], serial[32];
 
   if (strncmp (name, "vd", 2) != 0 && strncmp (name, "sd", 2) != 0 && strncmp (name, "nvme", 4) != 0)
+    return false;
+  /* One with a file system is not ours to write to. */
+  snprintf (path, sizeof path, "/sys/block/%s/serial", name);
+  if (read_small_file (path, serial, sizeof serial) && strncmp (serial, "qsnap-fs", 8) == 0)
     return false;
   snprintf (path, sizeof path, "/sys/block/%s/ro", name);
   return read_small_file (path, read_only, sizeof read_only) && read_only[0] == '0';

@@ -153,6 +153,7 @@ class Hardware:
     no_reboot: bool = False
     efi_variables: str = None        # path of the NVRAM: boots through OVMF
     efi_variables_format: str = 'raw'
+    file_system: str = None          # image of an ext4 that the guest mounts; it has qemu-ga then, at IMAGE.agent
     file_names: dict = dataclasses.field(default_factory=dict)  # of RunningQemu, where a chardev has another name
     extra: list = dataclasses.field(default_factory=list)
 
@@ -167,17 +168,28 @@ class Hardware:
             return ['-device', f'isa-serial,chardev={chardev},index=1']
         return ['-serial', f'chardev:{chardev}']
 
+    def initrd(self):
+        return 'initrd-agent' if self.file_system else 'initrd'
+
+    def agent_arguments(self):
+        return ['-drive', f'if=none,id=file-system,file={self.file_system},format=raw',
+                '-device', 'virtio-blk-pci,drive=file-system,serial=qsnap-fs', '-device', 'virtio-serial-pci',
+                '-chardev', f'socket,id=agent,path={self.file_system}.agent,server=on,wait=off',
+                '-device', 'virtserialport,chardev=agent,name=org.qemu.guest_agent.0']
+
     def arguments(self):
         command = ['-no-user-config', '-nodefaults', '-display', 'none',
                    '-machine', f'{self.machine},accel=tcg', '-smp', str(self.smp), *MEMORY.get(self.memory, ['-m', self.memory]),
                    '-name', 'guest=qsnap-test' + (',debug-threads=on' if self.debug_threads else ''),
-                   '-kernel', os.path.join(guest_folder(), 'vmlinuz'), '-initrd', os.path.join(guest_folder(), 'initrd'),
+                   '-kernel', os.path.join(guest_folder(), 'vmlinuz'), '-initrd', os.path.join(guest_folder(), self.initrd()),
                    '-append', self.kernel_arguments()]
         if self.efi_variables:
             command += ['-drive', f'if=pflash,unit=0,readonly=on,format=raw,file={OVMF_CODE}',
                         '-drive', f'if=pflash,unit=1,format={self.efi_variables_format},file={self.efi_variables}']
         for index, disk in enumerate(self.disks):
             command += disk.arguments(index)
+        if self.file_system:
+            command += self.agent_arguments()
         if self.no_reboot:
             command.append('-no-reboot')
         return command + self.extra

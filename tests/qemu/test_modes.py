@@ -439,3 +439,26 @@ def quiesced(run):
     assert_as_it_was(qemu, before)
     agent.close()
     assert_boots(qemu, captured)
+
+
+def needs_recovery(image):
+    """Whether an ext4 was not brought to rest."""
+    return 'needs_recovery' in processes.run(['/sbin/dumpe2fs', '-h', image]).stdout
+
+
+@test(timeout=60)
+def quiesced_by_the_real_agent(run):
+    """The file system in the snapshot is as after an orderly end, and the guest's goes on."""
+    image = harness.create_disk(run.file('fs.raw'), size='64M')
+    assert processes.run(['/sbin/mkfs.ext4', '-q', image]).returncode == 0
+    qemu = run.boot(run.disks(1), file_system=image)
+    for index, quiesce in enumerate(((), ('--quiesce', f'{image}.agent'))):
+        summary = qsnapcmd.snapshot(qemu.qmp_path, run.file(f'snapshot{index}'), '--mode', 'disks-only', '--disk-mode', 'copy',
+                                    *quiesce)
+        copy = next(disk for disk in summary['disks'] if disk['source']['file'] == image)
+        harness.qemu_img('convert', '-O', 'raw', os.path.join(run.file(f'snapshot{index}'), copy['base']['file']),
+                         run.file('at-the-point'))
+        assert needs_recovery(run.file('at-the-point')) == (not quiesce)
+        assert not summary['warnings'], summary['warnings']
+        assert needs_recovery(image)
+        qemu.assert_alive()
