@@ -7,7 +7,9 @@
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
 
-#define END_PATIENCE_MS (60 * 1000)
+/* What a job has begun it brings to an end, at the speed of its target: QEMU copies 64 MiB at a
+ * time. */
+#define END_PATIENCE_MS (5 * 60 * 1000)
 #define POLL_MS 50
 
 gboolean

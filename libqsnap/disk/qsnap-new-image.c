@@ -18,7 +18,7 @@
 
 /* Making a file is short, whatever the size of the image in it. */
 #define CREATE_TIMEOUT_MS (60 * 1000)
-#define IN_USE_PATIENCE_US (5 * G_USEC_PER_SEC)
+#define IN_USE_PATIENCE_US (30 * G_USEC_PER_SEC)
 #define IN_USE_POLL_US (20 * 1000)
 
 gboolean

@@ -105,6 +105,10 @@ class Running:
         """Ctrl-C."""
         os.kill(self._process.pid, signal.SIGINT)
 
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
     def is_running(self):
         return self._process.poll() is None
 

@@ -226,10 +226,14 @@ def auto_clones_where_it_can(run):
 
 @test(timeout=60)
 def excluded_disks(run):
-    qemu = run.boot(run.disks(2))
+    """And a read-only one, which is recorded."""
+    cdrom = harness.create_disk(run.file('cdrom.raw'), size='1M')
+    qemu = run.boot(run.disks(2), extra=['-drive', f'if=none,id=cd,media=cdrom,format=raw,file={cdrom}',
+                                         '-device', 'virtio-scsi-pci,id=cd-bus', '-device', 'scsi-cd,bus=cd-bus.0,drive=cd'])
     qemu.work_hard(fill_mib=16)
     captured = Capturer(run, qemu).capture('--disk', 'drive1=exclude')
     assert_modes(captured, 'instant', ['overlay', 'exclude'])
+    assert [drive['file'] for drive in captured.summary['read-only-disks']] == [run.file('cdrom.raw')], captured.summary
     assert qemu.disk_files()[1] == qemu.hardware.disks[1].path
     qemu.assert_alive()
     try:
@@ -272,6 +276,65 @@ def prepared_overlay(run):
     assert qemu.disk_files() == [named]
     qemu.assert_alive()
     revert(qemu, captured).assert_came_back().kill()
+
+
+# Copies take their time
+
+def start_slow_copy(run, qemu, name):
+    """(directory, the command under way): the guest runs, its disk is being copied, some MiB a second. What QEMU has begun
+    when it drains its disks it brings to an end at once: a disk has to be larger than that."""
+    qemu.qmp('object-add', qom_type='throttle-group', id=name, limits={'bps-write': 8 << 20})
+    target = harness.create_disk(run.file(f'{name}.raw'), size='512M')
+    options = json.dumps({'driver': 'throttle', 'throttle-group': name, 'file': {'driver': 'file', 'filename': target}})
+    directory = run.file(f'snapshot-{name}')
+    running = qsnapcmd.RunningSnapshot(qemu.qmp_path, directory, '--disk', f'drive0=copy:target={options}')
+
+    def is_saving():
+        assert running.is_running(), running.finish()
+        journal = os.path.join(directory, 'journal.json')
+        if not os.path.exists(journal):
+            return False
+        with open(journal, encoding='utf-8') as file:
+            return json.load(file)['step'] == 'saving'
+    wait_until(is_saving, 40, 'the memory to be saved')
+    jobs = qemu.qmp('query-jobs')
+    assert [(job['type'], job['status']) for job in jobs] == [('backup', 'running')], jobs
+    return directory, running
+
+
+@test(timeout=90)
+def copying_is_cancelled(run):
+    qemu = run.boot(run.disks(1, size='512M'))
+    qemu.work_hard(fill_mib=16)
+    before = qemu.fingerprint()
+    directory, running = start_slow_copy(run, qemu, 'slow')
+    running.interrupt()
+    try:
+        running.finish()
+    except qsnapcmd.QsnapError as error:
+        assert 'ancelled' in error.text, error
+        assert 'could not be undone' not in error.text, error
+    else:
+        raise AssertionError('not cancelled')
+    assert_as_it_was(qemu, before)
+    assert not os.path.exists(directory), os.listdir(directory)
+    qemu.assert_alive()
+
+
+@test(timeout=90)
+def application_dies_while_copying(run):
+    """QEMU goes on copying; recovery waits for it, and seals."""
+    qemu = run.boot(run.disks(1, size='512M'))
+    qemu.work_hard(fill_mib=16)
+    before = qemu.fingerprint()
+    directory, running = start_slow_copy(run, qemu, 'slow')
+    running.kill()
+    qemu.qmp('qom-set', path='/objects/slow', property='limits', value={'bps-write': 0})
+    answer = json.loads(qsnapcmd.run('recover', qemu.qmp_path, directory, '--json'))
+    assert answer, answer
+    assert_as_it_was(qemu, before)
+    assert_is_sealed(directory)
+    qemu.assert_alive()
 
 
 # Other drivers
