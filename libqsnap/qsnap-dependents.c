@@ -81,35 +81,71 @@ get_big_endian (const guint8 *bytes, gsize n)
   return value;
 }
 
-/* What a qcow2 image names as its backing file; NULL for one that has none, and for all others. */
-static char *
-read_backing_name (int fd)
+/* What a qcow2 image names as its backing file; NULL for one that has none. FALSE: it is no qcow2
+ * image. */
+static gboolean
+read_backing_name (int fd, char **name)
 {
   guint8 header[20];
-  g_autofree char *name = NULL;
+  g_autofree char *read = NULL;
   guint64 offset, length;
 
+  *name = NULL;
   if (pread (fd, header, sizeof header, 0) != (gssize)sizeof header ||
       get_big_endian (header, 4) != QCOW2_MAGIC)
-    return NULL;
+    return FALSE;
 
   offset = get_big_endian (header + 8, 8);
   length = get_big_endian (header + 16, 4);
   if (offset == 0 || offset > G_MAXINT32 || length == 0 || length > MAX_BACKING_NAME)
-    return NULL;
+    return TRUE;
 
-  name = g_malloc0 (length + 1);
+  read = g_malloc0 (length + 1);
+  if (pread (fd, read, length, (off_t)offset) == (gssize)length)
+    *name = g_steal_pointer (&read);
 
-  return pread (fd, name, length, (off_t)offset) == (gssize)length ? g_steal_pointer (&name) : NULL;
+  return TRUE;
+}
+
+/* "json:{…}" and "nbd://…" are no paths; a file with a colon is named "./a:b". */
+static char *
+path_of_backing (const char *name, const char *folder)
+{
+  const char *path = g_str_has_prefix (name, "file:") ? name + strlen ("file:") : name;
+
+  return path == name && name[strcspn (name, ":/")] == ':' ? NULL
+                                                           : g_canonicalize_filename (path, folder);
+}
+
+gboolean
+qsnap_image_stands_on (const char *image, const char *below)
+{
+  int fd = open (image, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  g_autofree char *name = NULL;
+  g_autofree char *folder = g_path_get_dirname (image);
+  g_autofree char *path = NULL;
+  gboolean is_qcow2;
+
+  if (fd < 0)
+    return TRUE;
+
+  is_qcow2 = read_backing_name (fd, &name);
+  close (fd);
+  if (!is_qcow2 || name == NULL)
+    return !is_qcow2 || below == NULL;
+
+  path = path_of_backing (name, folder);
+
+  return path == NULL || (below != NULL && qsnap_is_same_file (path, below));
 }
 
 static const char *
 image_below (Search *search, const char *folder, int fd)
 {
-  g_autofree char *name = read_backing_name (fd);
+  g_autofree char *name = NULL;
   g_autofree char *path = NULL;
 
-  if (name == NULL)
+  if (!read_backing_name (fd, &name) || name == NULL)
     return NULL;
   if (g_str_has_prefix (name, "json:"))
     return image_in_text (search, name);

@@ -24,6 +24,11 @@ gboolean qsnap_is_same_file (const char *a, const char *b);
 /* Whether a QEMU may write to @path: it holds its lock for that. */
 gboolean qsnap_image_is_written (const char *path);
 
+/* Whether the header of a qcow2 image names @below, or nothing if that is NULL, as its backing
+ * file. TRUE also where that cannot be told: @image cannot be opened, or is in another format, or
+ * names what is no local file. */
+gboolean qsnap_image_stands_on (const char *image, const char *below);
+
 /* Whether any program holds one of QEMU's locks on @path. */
 gboolean qsnap_image_is_locked (const char *path);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "qsnap-dependents.h"
 #include "qsnap/qsnap-error.h"
 
 /* --- which disk of the snapshot an image is ------------------------------------------------ */
@@ -125,6 +126,28 @@ qsnap_disk_search_take (QsnapDiskSearch *search,
   return NULL;
 }
 
+gboolean
+qsnap_disk_check_headers (const QsnapDiskSearch *search,
+                          const QsnapOption *option,
+                          const char *overlay,
+                          GError **error)
+{
+  const QsnapRevertDisk *disk = search->disks;
+
+  while (disk->overlay != overlay)
+    disk++;
+
+  for (guint i = 0; disk->files[i] != NULL; i++)
+    if (!qsnap_image_stands_on (disk->files[i], disk->files[i + 1]))
+      return qsnap_option_refuse (option, error,
+                                  "the header of the image %s does not name what the guest had it "
+                                  "stand on (%s)",
+                                  disk->files[i],
+                                  disk->files[i + 1] != NULL ? disk->files[i + 1] : "nothing");
+
+  return TRUE;
+}
+
 /* --- what a node of another format may keep ------------------------------------------------ */
 
 /* As a protocol, or as a layer over nothing but a local file. */
@@ -157,10 +180,6 @@ remove_backing (const QsnapOption *option, QsnapProps *props, GError **error)
 {
   const char *backing = qsnap_props_get (props, "backing");
 
-  for (guint i = 0; i < qsnap_props_length (props); i++)
-    if (g_str_has_prefix (qsnap_props_key (props, i), "backing."))
-      return qsnap_option_refuse (option, error, "a backing file of its own cannot be kept");
-
   if (backing != NULL && *backing != '\0')
     return qsnap_option_refuse (option, error, "the backing node %s cannot be kept", backing);
 
@@ -170,10 +189,10 @@ remove_backing (const QsnapOption *option, QsnapProps *props, GError **error)
 }
 
 gboolean
-qsnap_disk_make_qcow2 (const QsnapOption *option,
-                       QsnapProps *props,
-                       const char *format_key,
-                       GError **error)
+qsnap_disk_check_image (const QsnapOption *option,
+                        QsnapProps *props,
+                        const char *format_key,
+                        GError **error)
 {
   const char *format = qsnap_props_get (props, format_key);
   const char *encrypted = qsnap_props_find (props, encryption);
@@ -187,7 +206,23 @@ qsnap_disk_make_qcow2 (const QsnapOption *option,
     return qsnap_option_refuse (option, error, "the disk is a part of its image (offset, size)");
   if (qsnap_props_has (props, "data-file"))
     return qsnap_option_refuse (option, error, "the image has an external data file");
-  if (!remove_backing (option, props, error))
+  for (guint i = 0; i < qsnap_props_length (props); i++)
+    if (g_str_has_prefix (qsnap_props_key (props, i), "backing."))
+      return qsnap_option_refuse (option, error, "a backing file of its own cannot be kept");
+
+  return TRUE;
+}
+
+gboolean
+qsnap_disk_make_qcow2 (const QsnapOption *option,
+                       QsnapProps *props,
+                       const char *format_key,
+                       GError **error)
+{
+  const char *format = qsnap_props_get (props, format_key);
+
+  if (!qsnap_disk_check_image (option, props, format_key, error) ||
+      !remove_backing (option, props, error))
     return FALSE;
 
   if (format != NULL && !g_str_equal (format, "qcow2"))

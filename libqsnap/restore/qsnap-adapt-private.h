@@ -22,6 +22,9 @@ void qsnap_option_set (QsnapOption *option, const char *name, const char *value)
 /* Replaces the value, which is freed. */
 void qsnap_option_take (QsnapOption *option, char *value);
 
+/* Whether a property of any option has that value, but for those that name the option itself. */
+gboolean qsnap_command_refers_to (QsnapCommand *command, const char *name);
+
 /* The absolute path, or NULL where it cannot be told. */
 char *qsnap_adapt_resolve (const QsnapAdaptContext *context, const char *path);
 
@@ -47,8 +50,21 @@ const char *qsnap_disk_search_take (QsnapDiskSearch *search,
                                     const char *image,
                                     GError **error);
 
+/* Whether the images of the disk with that overlay, as the guest had them, stand on each other by
+ * their headers, too. */
+gboolean qsnap_disk_check_headers (const QsnapDiskSearch *search,
+                                   const QsnapOption *option,
+                                   const char *overlay,
+                                   GError **error);
+
 /* "file" and "host_device": what opens a local file. */
 gboolean qsnap_disk_driver_is_file (const char *driver);
+
+/* Whether an image of any format is all that the properties of a drive or node say. */
+gboolean qsnap_disk_check_image (const QsnapOption *option,
+                                 QsnapProps *props,
+                                 const char *format_key,
+                                 GError **error);
 
 /* Makes the properties of a node of any image format those of a qcow2 node, but for its file. */
 gboolean qsnap_disk_make_qcow2 (const QsnapOption *option,

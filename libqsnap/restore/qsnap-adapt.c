@@ -79,6 +79,22 @@ qsnap_option_set (QsnapOption *option, const char *name, const char *value)
   qsnap_option_take (option, g_strdup (value));
 }
 
+gboolean
+qsnap_command_refers_to (QsnapCommand *command, const char *name)
+{
+  for (guint i = 0; i < command->options->len; i++)
+    {
+      const QsnapOption *option = g_ptr_array_index (command->options, i);
+      g_autoptr (QsnapProps) props =
+          option->value != NULL ? qsnap_props_parse (option->value, NULL, NULL) : NULL;
+
+      if (props != NULL && qsnap_props_refer_to (props, name))
+        return TRUE;
+    }
+
+  return FALSE;
+}
+
 char *
 qsnap_adapt_resolve (const QsnapAdaptContext *context, const char *path)
 {

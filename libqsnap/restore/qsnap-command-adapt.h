@@ -51,7 +51,7 @@ typedef struct
 gboolean qsnap_command_pin_machine (QsnapCommand *command, const char *machine, GError **error);
 
 /* Each writable drive of the command line gets the overlay of its disk, and each disk must be on
- * the command line exactly once. */
+ * the command line exactly once. Nodes that only a replaced image stood on are left out. */
 gboolean qsnap_command_adapt_disks (QsnapCommand *command,
                                     const QsnapAdaptContext *context,
                                     const QsnapRevertDisk *disks,

@@ -334,6 +334,45 @@ qsnap_props_get_bool (QsnapProps *props, const char *key, gboolean otherwise)
   return value != NULL ? g_strv_contains (yes, value) : otherwise;
 }
 
+static gboolean
+node_has (JsonNode *node, const char *text)
+{
+  JsonArray *array = JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
+  JsonObject *object = qsnap_json_object (node);
+  g_autoptr (GList) inner = NULL;
+
+  if (JSON_NODE_HOLDS_VALUE (node))
+    return g_strcmp0 (json_node_get_string (node), text) == 0;
+
+  if (array != NULL)
+    inner = json_array_get_elements (array);
+  else if (object != NULL)
+    inner = json_object_get_values (object);
+  for (GList *l = inner; l != NULL; l = l->next)
+    if (node_has (l->data, text))
+      return TRUE;
+
+  return FALSE;
+}
+
+gboolean
+qsnap_props_refer_to (QsnapProps *props, const char *name)
+{
+  static const char *const own[] = { "id", "node-name", NULL };
+
+  for (guint i = 0; i < props->items->len; i++)
+    {
+      const Item *item = g_ptr_array_index (props->items, i);
+
+      if (g_strv_contains (own, item->key))
+        continue;
+      if (props->is_json ? node_has (item->node, name) : g_str_equal (item->value, name))
+        return TRUE;
+    }
+
+  return FALSE;
+}
+
 /* The item of @key that is in force, alone. */
 static Item *
 take_place (QsnapProps *props, const char *key)

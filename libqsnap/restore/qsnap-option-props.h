@@ -24,6 +24,8 @@ const char *qsnap_props_find (QsnapProps *props, const char *const *keys);
  * key that is given twice QEMU takes the last. */
 const char *qsnap_props_get (QsnapProps *props, const char *key);
 gboolean qsnap_props_get_bool (QsnapProps *props, const char *key, gboolean otherwise);
+/* Whether any of the values is @name, in lists too, but for those of "id" and "node-name". */
+gboolean qsnap_props_refer_to (QsnapProps *props, const char *name);
 
 /* In the place where the key is, else at the end. */
 void qsnap_props_set (QsnapProps *props, const char *key, const char *value);

@@ -218,10 +218,6 @@ static const CommandCase nodes[] = {
     "-blockdev {\"driver\":\"raw\",\"offset\":512,\"file\":{\"driver\":\"file\","
     "\"filename\":\"a.img\"}}",
     NULL, "part of its image" },
-  { "backing-node",
-    "-blockdev qcow2,node-name=d,backing=b,file.driver=file,file.filename=a.img "
-    "-blockdev qcow2,node-name=b,file.driver=file,file.filename=/b,read-only=on",
-    NULL, "backing node b" },
   { "backing-object",
     "-blockdev {\"driver\":\"qcow2\",\"backing\":{\"driver\":\"raw\"},\"file\":{\"driver\":"
     "\"file\",\"filename\":\"a.img\"}}",
@@ -233,6 +229,99 @@ static const CommandCase nodes[] = {
     "no file name" },
   { "broken", "-blockdev {\"driver\":", NULL, "-blockdev {\"driver\":: not JSON" },
   { "foreign", "-blockdev file,node-name=d,filename=/x", NULL, "/x belongs to no disk" },
+};
+
+/* A storage node and a format node for each image, as libvirt has them. */
+#define STORAGE(name, file)                                                                        \
+  "-blockdev {\"driver\":\"file\",\"filename\":\"" file "\",\"node-name\":\"" name                 \
+  "-storage\",\"auto-read-only\":true,\"discard\":\"unmap\"} "
+#define FORMAT(name, read_only, driver, more)                                                      \
+  "-blockdev {\"node-name\":\"" name "-format\",\"read-only\":" read_only ",\"driver\":\"" driver  \
+  "\",\"file\":\"" name "-storage\"" more "} "
+#define ON(name) ",\"backing\":\"" name "-format\""
+#define DEVICE(name) "-device {\"driver\":\"virtio-blk-pci\",\"drive\":\"" name "-format\"}"
+
+static const CommandCase chains[] = {
+  { "libvirt",
+    STORAGE ("l4", "/guest/template") FORMAT ("l4", "true", "raw", "")
+        STORAGE ("l3", "/guest/b.qcow2") FORMAT ("l3", "false", "qcow2", ON ("l4")) DEVICE ("l3"),
+    STORAGE ("l3", B) FORMAT ("l3", "false", "qcow2", "") DEVICE ("l3"), .extra = "b" },
+  { "libvirt-without-chain",
+    STORAGE ("l1", "/guest/b.qcow2") FORMAT ("l1", "false", "qcow2", ",\"backing\":null")
+        DEVICE ("l1"),
+    STORAGE ("l1", B) FORMAT ("l1", "false", "qcow2", "") DEVICE ("l1"), .extra = "b" },
+  { "libvirt-long",
+    STORAGE ("l3", "/x") FORMAT ("l3", "true", "qcow2", ",\"backing\":null")
+        STORAGE ("l2", "/guest/template") FORMAT ("l2", "true", "qcow2", ON ("l3")) STORAGE (
+            "l1", "/guest/b.qcow2") FORMAT ("l1", "false", "qcow2", ON ("l2")) DEVICE ("l1"),
+    STORAGE ("l1", B) FORMAT ("l1", "false", "qcow2", "") DEVICE ("l1"), .extra = "b" },
+  { "libvirt-two-disks",
+    STORAGE ("l4", "/x") FORMAT ("l4", "true", "raw", "") STORAGE ("l3", "/guest/b.qcow2")
+        FORMAT ("l3", "false", "qcow2", ON ("l4")) DEVICE ("l3") " " STORAGE ("l2", "/y")
+            FORMAT ("l2", "true", "qcow2", ",\"backing\":null") STORAGE ("l1", "/guest/a.img")
+                FORMAT ("l1", "false", "qcow2", ON ("l2")) DEVICE ("l1"),
+    STORAGE ("l3", B) FORMAT ("l3", "false", "qcow2", "") DEVICE ("l3") " " STORAGE ("l1", A)
+        FORMAT ("l1", "false", "qcow2", "") DEVICE ("l1"),
+    .extra = "ab" },
+  { "top-first",
+    "-blockdev qcow2,node-name=d,backing=b,file.driver=file,file.filename=a.img -blockdev "
+    "qcow2,node-name=b,file.driver=file,file.filename=/b,read-only=on -m 5",
+    "-blockdev qcow2,node-name=d,file.driver=file,file.filename=" A " -m 5" },
+  { "writable-below",
+    "-blockdev qcow2,node-name=d,backing=b,file.driver=file,file.filename=a.img -blockdev "
+    "file,node-name=b,filename=/b",
+    "-blockdev qcow2,node-name=d,file.driver=file,file.filename=" A },
+  { "shared",
+    "-blockdev file,node-name=t,filename=/guest/template,read-only=on -blockdev "
+    "qcow2,node-name=d,backing=t,file.driver=file,file.filename=a.img -blockdev "
+    "qcow2,node-name=e,backing=t,file.driver=file,file.filename=b.qcow2",
+    "-blockdev qcow2,node-name=d,file.driver=file,file.filename=" A
+    " -blockdev qcow2,node-name=e,file.driver=file,file.filename=" B,
+    .extra = "ab" },
+  { "used-by-node",
+    STORAGE ("l3", "/x") FORMAT ("l3", "true", "raw", "") STORAGE ("l2", "/guest/template")
+        FORMAT ("l2", "true", "qcow2", ON ("l3")) STORAGE ("l1", "/guest/b.qcow2")
+            FORMAT ("l1", "false", "qcow2", ON ("l2")) STORAGE ("l0", "/other")
+                FORMAT ("l0", "true", "qcow2", ON ("l3")) DEVICE ("l1"),
+    STORAGE ("l3", "/x") FORMAT ("l3", "true", "raw", "") STORAGE ("l1", B)
+        FORMAT ("l1", "false", "qcow2", "") STORAGE ("l0", "/other")
+            FORMAT ("l0", "true", "qcow2", ON ("l3")) DEVICE ("l1"),
+    .extra = "b" },
+  { "used-by-device",
+    "-blockdev file,node-name=t,filename=/x,read-only=on -blockdev "
+    "qcow2,node-name=d,backing=t,file.driver=file,file.filename=a.img -device scsi-cd,drive=t",
+    "-blockdev file,node-name=t,filename=/x,read-only=on -blockdev "
+    "qcow2,node-name=d,file.driver=file,file.filename=" A " -device scsi-cd,drive=t" },
+  { "used-in-list",
+    "-blockdev file,node-name=t,filename=/x,read-only=on -blockdev "
+    "qcow2,node-name=d,backing=t,file.driver=file,file.filename=a.img -blockdev "
+    "{\"driver\":\"quorum\",\"children\":[\"t\"],\"read-only\":true}",
+    "-blockdev file,node-name=t,filename=/x,read-only=on -blockdev "
+    "qcow2,node-name=d,file.driver=file,file.filename=" A
+    " -blockdev {\"driver\":\"quorum\",\"children\":[\"t\"],\"read-only\":true}" },
+  { "in-a-circle",
+    "-blockdev qcow2,node-name=d,backing=t,file.driver=file,file.filename=a.img -blockdev "
+    "qcow2,node-name=t,backing=u,file=u -blockdev qcow2,node-name=u,backing=t,file=t",
+    "-blockdev qcow2,node-name=d,file.driver=file,file.filename=" A
+    " -blockdev qcow2,node-name=t,backing=u,file=u -blockdev qcow2,node-name=u,backing=t,file=t" },
+  { "no-node", "-blockdev qcow2,node-name=d,backing=t,file.driver=file,file.filename=a.img", NULL,
+    "there is no -blockdev t" },
+  { "encrypted",
+    "-blockdev qcow2,node-name=d,backing=t,file.driver=file,file.filename=a.img -blockdev "
+    "qcow2,node-name=t,encrypt.key-secret=s,read-only=on",
+    NULL, "-blockdev qcow2,node-name=t,encrypt.key-secret=s,read-only=on: the disk is encrypted" },
+  { "part",
+    "-blockdev qcow2,node-name=d,backing=t,file.driver=file,file.filename=a.img -blockdev "
+    "raw,node-name=t,offset=5,read-only=on",
+    NULL, "part of its image" },
+  { "filter",
+    "-blockdev qcow2,node-name=d,backing=t,file.driver=file,file.filename=a.img -blockdev "
+    "throttle,node-name=t,file=u,read-only=on",
+    NULL, "throttle is no image format" },
+  { "nested-below",
+    "-blockdev qcow2,node-name=d,backing=t,file.driver=file,file.filename=a.img -blockdev "
+    "qcow2,node-name=t,backing.driver=raw,read-only=on",
+    NULL, "backing file of its own" },
 };
 
 /* --- files that are there ------------------------------------------------------------------ */
@@ -272,6 +361,66 @@ test_same_file (void)
   g_rmdir (directory);
 }
 
+/* What is enough of a qcow2 image to say what it stands on. */
+static void
+write_image (const char *path, const char *backing)
+{
+  guint8 image[64] = { 'Q', 'F', 'I', 0xfb, 0, 0, 0, 3 };
+  gsize length = strlen (backing);
+
+  g_assert_cmpuint (32 + length, <=, sizeof image);
+  image[15] = length > 0 ? 32 : 0;
+  image[19] = (guint8)length;
+  memcpy (image + 32, backing, length);
+  g_assert_true (g_file_set_contents (path, (const char *)image, sizeof image, NULL));
+}
+
+/* The header of the image that is replaced is followed, not the node that the guest was given. */
+static void
+test_headers (void)
+{
+  static const struct
+  {
+    const char *backing;
+    gboolean is_same;
+  } cases[] = {
+    { "base", TRUE },    { "file:./base", TRUE }, { "symbolic", TRUE },
+    { "other", FALSE },  { "", FALSE },           { "/base", FALSE },
+    { "json:{}", TRUE }, { "nbd:h:1", TRUE },     { "nowhere/base", FALSE },
+  };
+  g_autofree char *directory = g_dir_make_tmp ("qsnap-test-XXXXXX", NULL);
+  g_autofree char *image = g_build_filename (directory, "image", NULL);
+  g_autofree char *base = g_build_filename (directory, "base", NULL);
+  g_autofree char *symbolic = g_build_filename (directory, "symbolic", NULL);
+  const char *const files[] = { image, base, NULL };
+  const QsnapRevertDisk disk = { "d", files, "/o" };
+  const QsnapAdaptContext context = { "/revert", directory, NULL };
+
+  g_assert_true (g_file_set_contents (base, "raw", 3, NULL));
+  g_assert_cmpint (symlink ("base", symbolic), ==, 0);
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+      g_autoptr (QsnapCommand) command =
+          command_from_text ("-blockdev file,node-name=b,filename=base,read-only=on -blockdev "
+                             "qcow2,node-name=d,backing=b,file.driver=file,file.filename=image");
+      g_autoptr (GError) error = NULL;
+
+      write_image (image, cases[i].backing);
+      g_assert_cmpint (qsnap_command_adapt_disks (command, &context, &disk, 1, &error), ==,
+                       cases[i].is_same);
+      if (cases[i].is_same)
+        continue;
+      g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED);
+      g_assert_nonnull (strstr (error->message, "does not name what the guest had it stand on"));
+    }
+
+  g_unlink (symbolic);
+  g_unlink (base);
+  g_unlink (image);
+  g_rmdir (directory);
+}
+
 static void
 test_no_working_directory (void)
 {
@@ -292,7 +441,9 @@ main (int argc, char *argv[])
   command_cases_add ("/command/disks/drive", drives, G_N_ELEMENTS (drives), adapt);
   command_cases_add ("/command/disks/short", short_forms, G_N_ELEMENTS (short_forms), adapt);
   command_cases_add ("/command/disks/node", nodes, G_N_ELEMENTS (nodes), adapt);
+  command_cases_add ("/command/disks/chain", chains, G_N_ELEMENTS (chains), adapt);
   g_test_add_func ("/command/disks/same-file", test_same_file);
+  g_test_add_func ("/command/disks/headers", test_headers);
   g_test_add_func ("/command/disks/no-working-directory", test_no_working_directory);
 
   return g_test_run ();
