@@ -7,11 +7,11 @@
 #include <string.h>
 
 /* What says where a socket is and how one speaks over it. */
-static const char *const of_sockets[] = { "host",   "port",      "to",           "ipv4",
-                                          "ipv6",   "delay",     "nodelay",      "abstract",
-                                          "tight",  "reconnect", "reconnect-ms", "telnet",
-                                          "tn3270", "websocket", "tls-creds",    "tls-authz",
-                                          "path",   "server",    "wait",         NULL };
+static const char *const of_sockets[] = {
+  "host",      "port",      "to",        "ipv4",         "ipv6",   "delay",  "nodelay",
+  "abstract",  "tight",     "reconnect", "reconnect-ms", "telnet", "tn3270", "websocket",
+  "tls-creds", "tls-authz", "path",      "fd",           "server", "wait",   NULL
+};
 
 /* --- -chardev ------------------------------------------------------------------------------ */
 
@@ -55,13 +55,13 @@ adapt_socket (QsnapHost *host, QsnapOption *option, QsnapProps *props, GError **
   g_autofree char *who = g_strconcat ("the chardev ", id, NULL);
   g_autofree char *path = NULL;
 
-  if (qsnap_props_has (props, "fd"))
+  if (!qsnap_props_get_bool (props, "server", FALSE))
     {
+      if (!qsnap_props_has (props, "fd"))
+        return QSNAP_HOST_KEEP;
       qsnap_option_refuse (option, error, "a descriptor that QEMU was started with is gone");
       return QSNAP_HOST_REFUSE;
     }
-  if (!qsnap_props_get_bool (props, "server", FALSE))
-    return QSNAP_HOST_KEEP;
 
   path = qsnap_host_socket (host, option, id, error);
   if (path == NULL)

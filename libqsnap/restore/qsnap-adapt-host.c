@@ -258,6 +258,67 @@ adapt_set (QsnapHost *host, QsnapOption *option, GError **error)
   return QSNAP_HOST_KEEP;
 }
 
+/* --- descriptors --------------------------------------------------------------------------- */
+
+static gboolean
+mentions (const QsnapOption *option, const char *path)
+{
+  const char *at = option->value != NULL ? strstr (option->value, path) : NULL;
+
+  for (; at != NULL; at = strstr (at + 1, path))
+    if (!g_ascii_isdigit (at[strlen (path)]))
+      return TRUE;
+
+  return FALSE;
+}
+
+/* Whether nothing that is left opens a descriptor of this -add-fd. */
+static gboolean
+check_descriptor (QsnapCommand *command, const QsnapOption *option, GError **error)
+{
+  g_autoptr (QsnapProps) props = qsnap_option_parse (option, NULL, error);
+  const char *set = props != NULL ? qsnap_props_get (props, "set") : NULL;
+  g_autofree char *path = set != NULL ? g_strconcat ("/dev/fdset/", set, NULL) : NULL;
+
+  if (props == NULL)
+    return FALSE;
+  if (set == NULL || *set == '\0' || set[strspn (set, "0123456789")] != '\0')
+    return qsnap_option_refuse (option, error, "it says no number of a set");
+
+  for (guint i = 0; i < command->options->len; i++)
+    {
+      const QsnapOption *user = g_ptr_array_index (command->options, i);
+
+      if (mentions (user, path))
+        return qsnap_option_refuse (user, error,
+                                    "a descriptor that QEMU was started with is gone (-add-fd %s)",
+                                    option->value);
+    }
+
+  return TRUE;
+}
+
+/* What opened them has files of its own by now. */
+static gboolean
+drop_descriptors (QsnapCommand *command, GError **error)
+{
+  guint i = 0;
+
+  while (i < command->options->len)
+    {
+      const QsnapOption *option = g_ptr_array_index (command->options, i);
+
+      if (!qsnap_option_is (option, "add-fd"))
+        i++;
+      else if (check_descriptor (command, option, error))
+        g_ptr_array_remove_index (command->options, i);
+      else
+        return FALSE;
+    }
+
+  return TRUE;
+}
+
 /* --- all ----------------------------------------------------------------------------------- */
 
 static const struct
@@ -275,7 +336,6 @@ static const struct
   { "writeconfig", drop },
   { "gdb", drop_debugger },
   { "s", drop_debugger },
-  { "add-fd", refuse_descriptor },
   { "readconfig", refuse_file_of_options },
   { "tpmdev", refuse_tpm },
   { "D", adapt_debug_log },
@@ -338,5 +398,5 @@ qsnap_command_adapt_host (QsnapCommand *command, const QsnapAdaptContext *contex
         g_assert_not_reached ();
       }
 
-  return TRUE;
+  return qsnap_command_adapt_secrets (command, context, error) && drop_descriptors (command, error);
 }

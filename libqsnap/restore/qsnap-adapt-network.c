@@ -13,6 +13,9 @@ find_conflict (const char *type, QsnapProps *props)
   const char *local = qsnap_props_get (props, "local.type");
   const char *address = qsnap_props_get (props, "addr.type");
 
+  if (g_str_equal (type, "tap") && qsnap_props_find (props, descriptors) != NULL)
+    return "a descriptor that QEMU was started with is gone (a tap that QEMU opens itself, without "
+           "fd, vhostfd and ifname, can be brought back)";
   if (qsnap_props_find (props, descriptors) != NULL || g_strcmp0 (local, "fd") == 0 ||
       g_strcmp0 (address, "fd") == 0)
     return "a descriptor that QEMU was started with is gone";

@@ -110,4 +110,9 @@ QsnapHostVerdict qsnap_host_display (QsnapHost *host, QsnapOption *option, GErro
 QsnapHostVerdict qsnap_host_vnc (QsnapHost *host, QsnapOption *option, GError **error);
 QsnapHostVerdict qsnap_host_spice (QsnapHost *host, QsnapOption *option, GError **error);
 
+/* When everything else is adapted: a secret that no option uses any more goes. */
+gboolean qsnap_command_adapt_secrets (QsnapCommand *command,
+                                      const QsnapAdaptContext *context,
+                                      GError **error);
+
 G_END_DECLS

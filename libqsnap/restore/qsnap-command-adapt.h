@@ -9,8 +9,9 @@ G_BEGIN_DECLS
 /* A captured guest's command line is made that of its revert. What cannot be adapted is
  * QSNAP_ERROR_UNSUPPORTED; the message names the option and its value and says what to do.
  *
- * The functions only look at the command line (and at files, where two paths have to be compared):
- * nothing is made, nothing is started. Each is independent of the others. */
+ * The functions only look at the command line (and at files, where two paths have to be compared,
+ * or a file may be gone): nothing is made, nothing is started. Each is independent of the others,
+ * but disks come before the host: what they leave out needs no secret and no descriptor. */
 
 /* A disk of the snapshot. */
 typedef struct

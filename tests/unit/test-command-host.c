@@ -48,7 +48,6 @@ static const CommandCase options[] = {
     "-device vmgenid,guid=auto,id=g -device {\"driver\":\"vmgenid\",\"guid\":\"auto\"} -device "
     "vmgenid" },
   { "readconfig", "-readconfig f", NULL, "-readconfig f: options in a file" },
-  { "add-fd", "-add-fd fd=3,set=1", NULL, "descriptor" },
   { "tpm", "-tpmdev emulator,id=t,chardev=c", NULL, "TPM" },
   { "tpm-passthrough", "-tpmdev passthrough,id=t", NULL, "TPM" },
   { "device-descriptor", "-device vhost-vsock-pci,vhostfd=5", NULL, "descriptor" },
@@ -108,7 +107,12 @@ static const CommandCase chardevs[] = {
   { "hostile-id", "-chardev file,id=../../etc/x,path=/x",
     "-chardev file,id=../../etc/x,path=/revert/.._.._etc_x.log" },
   { "no-id", "-chardev file,path=/x", "-chardev file,path=/revert/chardev.log" },
+  { "passed", "-chardev socket,id=c,fd=3,server=on,wait=off",
+    "-chardev socket,id=c,path=/revert/c.sock,server=on,wait=off" },
+  { "passed-flags", "-chardev socket,fd=monitor,id=c,mux=on,server,nowait",
+    "-chardev socket,id=c,mux=on,path=/revert/c.sock,server=on,wait=off" },
   { "descriptor", "-chardev socket,id=c,fd=3", NULL, "descriptor" },
+  { "descriptor-client", "-chardev socket,id=c,fd=3,server=off", NULL, "descriptor" },
   { "pipe", "-chardev pipe,id=c,path=/x", NULL, "pipe is the original's" },
   { "serial", "-chardev serial,id=c,path=/dev/ttyS0", NULL, "serial is" },
   { "tty", "-chardev tty,id=c,path=/dev/ttyS0", NULL, "tty is" },
@@ -194,9 +198,15 @@ static const CommandCase networks[] = {
     "-netdev {\"type\":\"user\",\"id\":\"n\",\"hostfwd\":[{\"str\":\"tcp::5-:22\"}]}",
     "-netdev {\"type\":\"user\",\"id\":\"n\"}", .warning = "hostfwd" },
   { "ifname", "-netdev tap,id=n,ifname=tap0", NULL, "interface is the original's" },
-  { "tap-fd", "-netdev tap,id=n,fd=3", NULL, "descriptor" },
-  { "tap-fds", "-nic tap,fds=3:4", NULL, "descriptor" },
-  { "vhostfd", "-netdev {\"type\":\"tap\",\"id\":\"n\",\"vhostfd\":\"5\"}", NULL, "descriptor" },
+  { "tap-fd", "-netdev tap,id=n,fd=3", NULL,
+    "-netdev tap,id=n,fd=3: a descriptor that QEMU was started with is gone (a tap that QEMU opens "
+    "itself, without fd, vhostfd and ifname, can be brought back); give another" },
+  { "tap-vhostfd", "-netdev tap,id=n,fd=3,vhost=on,vhostfd=5", NULL,
+    "a tap that QEMU opens itself" },
+  { "tap-fds", "-nic tap,fds=3:4", NULL, "a tap that QEMU opens itself" },
+  { "tap-json",
+    "-netdev {\"type\":\"tap\",\"fd\":\"30\",\"vhost\":true,\"vhostfd\":\"32\",\"id\":\"n\"}", NULL,
+    "a tap that QEMU opens itself" },
   { "vdpa", "-netdev vhost-vdpa,id=n,vhostfd=5", NULL, "descriptor" },
   { "listen", "-netdev socket,id=n,listen=:5", NULL, "address is the original's" },
   { "socket-udp", "-netdev socket,id=n,udp=h:5,localaddr=:6", NULL, "address is" },
@@ -208,6 +218,119 @@ static const CommandCase networks[] = {
   { "dgram", "-netdev dgram,id=n,local.type=unix,local.path=/x", NULL, "address is" },
   { "dgram-fd", "-netdev {\"type\":\"dgram\",\"local\":{\"type\":\"fd\",\"str\":\"5\"}}", NULL,
     "descriptor" },
+};
+
+static const CommandCase descriptors[] = {
+  { "unused", "-m 5 -add-fd set=1,fd=3,opaque=serial0-log -add-fd fd=4,set=1 -S", "-m 5" },
+  { "replaced",
+    "-add-fd set=0,fd=16,opaque=serial0-source -chardev "
+    "file,id=charserial0,path=/dev/fdset/0,append=on -add-fd set=1,fd=17 -chardev "
+    "null,id=n,logfile=/dev/fdset/1",
+    "-chardev file,id=charserial0,path=/revert/charserial0.log,append=on -chardev "
+    "null,id=n,logfile=/revert/n.logfile" },
+  { "of-another-set", "-add-fd set=1,fd=3 -kernel /dev/fdset/12 -bios x/dev/fdset/11",
+    "-kernel /dev/fdset/12 -bios x/dev/fdset/11" },
+  { "used", "-add-fd set=3,fd=9 -blockdev {\"driver\":\"file\",\"filename\":\"/dev/fdset/3\"}",
+    NULL,
+    "-blockdev {\"driver\":\"file\",\"filename\":\"/dev/fdset/3\"}: a descriptor that QEMU was "
+    "started with is gone (-add-fd set=3,fd=9)" },
+  { "used-before", "-initrd /dev/fdset/3 -add-fd set=3,fd=9", NULL, "-initrd /dev/fdset/3: " },
+  { "used-among-others", "-drive file=/dev/fdset/31,driver=/dev/fdset/3 -add-fd set=3,fd=9", NULL,
+    "-drive file=/dev/fdset/31" },
+  { "no-set", "-add-fd fd=9", NULL, "-add-fd fd=9: it says no number of a set" },
+  { "no-number", "-add-fd fd=9,set=x", NULL, "no number" },
+  { "empty", "-add-fd fd=9,set=", NULL, "no number" },
+  { "broken", "-add-fd {]", NULL, "-add-fd {]: " },
+};
+
+#define GONE "/nowhere/master-key.aes"
+
+static const CommandCase secrets[] = {
+  { "unused",
+    "-object secret,id=s,file=" GONE " -m 5 -object "
+    "{\"qom-type\":\"secret\",\"id\":\"masterKey0\",\"format\":\"raw\",\"file\":\"" GONE "\"}",
+    "-m 5" },
+  { "unused-that-uses",
+    "-object secret,id=masterKey0,file=" GONE " -object "
+    "{\"qom-type\":\"secret\",\"id\":\"t\",\"keyid\":\"masterKey0\",\"data\":\"x\"} -object "
+    "secret,id=u,keyid=t,data=y",
+    "" },
+  { "own-name", "-object secret,id=d,file=" GONE " -device virtio-blk,id=d -blockdev node-name=d",
+    "-device virtio-blk,id=d -blockdev node-name=d" },
+  { "no-id", "-object secret,data=x", "" },
+  { "used-data", "-object secret,id=s,data=x -vnc none,password-secret=s", NULL },
+  { "used-file", "-object secret,id=s,file=/dev/null -iscsi password-secret=s", NULL },
+  { "used-in-json",
+    "-object {\"qom-type\":\"secret\",\"id\":\"s\",\"file\":\"/dev/null\"} -blockdev "
+    "{\"driver\":\"qcow2\",\"encrypt\":{\"key-secret\":\"s\"},\"read-only\":true}",
+    NULL },
+  { "used-in-list",
+    "-object secret,id=s,data=x -blockdev {\"a\":[1,null,{\"password-secret\":[\"s\"]}]}", NULL },
+  { "used-by-used",
+    "-object secret,id=k,file=/dev/null -object secret,id=s,keyid=k,data=x -object "
+    "tls-creds-x509,id=t,passwordid=s",
+    NULL },
+  { "keyring", "-object secret_keyring,id=s,serial=1", NULL },
+  { "gone", "-object secret,id=s,file=" GONE " -iscsi password-secret=s", NULL,
+    "-object secret,id=s,file=" GONE
+    ": another option uses this secret, and its file cannot be read "
+    "(No such file or directory)" },
+  { "gone-json",
+    "-object {\"qom-type\":\"secret\",\"id\":\"k\",\"file\":\"" GONE "\"} -object "
+    "{\"qom-type\":\"secret\",\"id\":\"s\",\"keyid\":\"k\",\"data\":\"x\"} -spice "
+    "password-secret=s",
+    NULL, "-object {\"qom-type\":\"secret\",\"id\":\"k\"," },
+  { "relative", "-object secret,id=s,file=key -iscsi password-secret=s", NULL, "cannot be read" },
+  { "descriptor",
+    "-object secret,id=s,file=/dev/fdset/5 -add-fd set=5,fd=9 -iscsi password-secret=s", NULL,
+    "-object secret,id=s,file=/dev/fdset/5: " },
+};
+
+/* libvirt 9's own, but for names and disks. */
+static const CommandCase libvirt[] = {
+  { "whole",
+    "-name guest=g,debug-threads=on -S -object "
+    "{\"qom-type\":\"secret\",\"id\":\"masterKey0\",\"format\":\"raw\",\"file\":\"" GONE "\"} "
+    "-machine pc-q35-7.2,usb=off,dump-guest-core=off,memory-backend=pc.ram -accel tcg -cpu qemu64 "
+    "-m 512 -object {\"qom-type\":\"memory-backend-ram\",\"id\":\"pc.ram\",\"size\":536870912} "
+    "-overcommit mem-lock=off -smp 2,sockets=2,cores=1,threads=1 -uuid "
+    "05d8b741-27b5-4bd3-941b-72d2ae00f3bc -display none -no-user-config -nodefaults -chardev "
+    "socket,id=charmonitor,fd=18,server=on,wait=off -mon "
+    "chardev=charmonitor,id=monitor,mode=control -rtc base=utc,driftfix=slew -no-shutdown -boot "
+    "strict=on -device "
+    "{\"driver\":\"pcie-root-port\",\"port\":8,\"chassis\":1,\"id\":\"pci.1\",\"bus\":\"pcie.0\","
+    "\"multifunction\":true,\"addr\":\"0x1\"} -device "
+    "{\"driver\":\"virtio-blk-pci\",\"drive\":\"libvirt-1-format\",\"id\":\"virtio-disk0\","
+    "\"bootindex\":1,\"write-cache\":\"on\"} -add-fd set=0,fd=16,opaque=serial0-source -chardev "
+    "file,id=charserial0,path=/dev/fdset/0,append=on -device "
+    "{\"driver\":\"isa-serial\",\"chardev\":\"charserial0\",\"id\":\"serial0\",\"index\":0} "
+    "-chardev "
+    "socket,id=charchannel0,fd=17,server=on,wait=off -device "
+    "{\"driver\":\"virtserialport\",\"chardev\":\"charchannel0\",\"id\":\"channel0\","
+    "\"name\":\"org.qemu.guest_agent.0\"} -audiodev {\"id\":\"audio1\",\"driver\":\"none\"} -vnc "
+    "127.0.0.1:0,audiodev=audio1 -sandbox "
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny -msg timestamp=on",
+    "-name guest=g,debug-threads=on "
+    "-machine pc-q35-7.2,usb=off,dump-guest-core=off,memory-backend=pc.ram -accel tcg -cpu qemu64 "
+    "-m 512 -object {\"qom-type\":\"memory-backend-ram\",\"id\":\"pc.ram\",\"size\":536870912} "
+    "-overcommit mem-lock=off -smp 2,sockets=2,cores=1,threads=1 -uuid "
+    "05d8b741-27b5-4bd3-941b-72d2ae00f3bc -display none -no-user-config -nodefaults -chardev "
+    "socket,id=charmonitor,path=/revert/charmonitor.sock,server=on,wait=off -mon "
+    "chardev=charmonitor,id=monitor,mode=control -rtc base=utc,driftfix=slew -no-shutdown -boot "
+    "strict=on -device "
+    "{\"driver\":\"pcie-root-port\",\"port\":8,\"chassis\":1,\"id\":\"pci.1\",\"bus\":\"pcie.0\","
+    "\"multifunction\":true,\"addr\":\"0x1\"} -device "
+    "{\"driver\":\"virtio-blk-pci\",\"drive\":\"libvirt-1-format\",\"id\":\"virtio-disk0\","
+    "\"bootindex\":1,\"write-cache\":\"on\"} -chardev "
+    "file,id=charserial0,path=/revert/charserial0.log,append=on -device "
+    "{\"driver\":\"isa-serial\",\"chardev\":\"charserial0\",\"id\":\"serial0\",\"index\":0} "
+    "-chardev "
+    "socket,id=charchannel0,path=/revert/charchannel0.sock,server=on,wait=off -device "
+    "{\"driver\":\"virtserialport\",\"chardev\":\"charchannel0\",\"id\":\"channel0\","
+    "\"name\":\"org.qemu.guest_agent.0\"} -audiodev {\"id\":\"audio1\",\"driver\":\"none\"} -vnc "
+    "unix:/revert/vnc.sock,audiodev=audio1 -sandbox "
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny -msg timestamp=on",
+    .warning = "VNC" },
 };
 
 /* --- the whole ----------------------------------------------------------------------------- */
@@ -313,6 +436,9 @@ main (int argc, char *argv[])
   command_cases_add ("/command/host/legacy", legacy, G_N_ELEMENTS (legacy), adapt);
   command_cases_add ("/command/host/display", displays, G_N_ELEMENTS (displays), adapt);
   command_cases_add ("/command/host/network", networks, G_N_ELEMENTS (networks), adapt);
+  command_cases_add ("/command/host/descriptor", descriptors, G_N_ELEMENTS (descriptors), adapt);
+  command_cases_add ("/command/host/secret", secrets, G_N_ELEMENTS (secrets), adapt);
+  command_cases_add ("/command/host/libvirt", libvirt, G_N_ELEMENTS (libvirt), adapt);
   g_test_add_func ("/command/host/again", test_again);
   g_test_add_func ("/command/host/long-paths", test_long_paths);
   g_test_add_func ("/command/host/longest-path", test_longest_path);
