@@ -4,7 +4,6 @@
 import glob
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 
@@ -217,14 +216,3 @@ class ManagedQemu(StrangersQemu):
 
     def stderr(self):
         return self._libvirtd.read(f'/var/log/libvirt/qemu/{NAME}.log')
-
-
-def another_command_line(command_line):
-    """For a revert of what libvirt has started: without the descriptors and the key that libvirt has handed to that one QEMU,
-    and without the nodes that an image's header names anyway. Where the sockets really are is the revert's to say."""
-    words = [re.sub(r',fd=\d+', ',path=elsewhere', word) if word.startswith('socket,') else word for word in command_line]
-    words = [re.sub(r',"backing":"[^"]*"', '', word) for word in words]
-    for index in reversed(range(1, len(words))):
-        if words[index - 1] == '-add-fd' or '"id":"masterKey0"' in words[index]:
-            del words[index - 1:index + 1]
-    return words

@@ -8,7 +8,7 @@ import processes
 import qsnapcmd
 from captures import Capturer, assert_as_it_was, assert_is_sealed, assert_no_snapshot
 from harness import Disk
-from libvirtd import Domain, Libvirtd, another_command_line
+from libvirtd import Domain, Libvirtd
 from reverts import revert
 from runner import test
 
@@ -46,8 +46,7 @@ def assert_libvirt_goes_on(domain, qemu):
 
 
 def assert_comes_back(qemu, captured):
-    command_line = another_command_line(captured.summary['qemu']['command-line'])
-    revert(qemu, captured, qemu_command=command_line).assert_came_back().kill()
+    revert(qemu, captured).assert_came_back().kill()
 
 
 def capture(domain, qemu, capturer, directory, disk_mode):
