@@ -44,6 +44,32 @@ add_header_info (MockQemu *mock, MockNode *node, JsonObject *image)
     json_object_set_string_member (image, "backing-filename-format", header.format);
 }
 
+JsonObject *
+mock_snapshot_info (const char *name)
+{
+  JsonNode *node = mock_json ("{\"vm-clock-nsec\": 0, \"date-sec\": 1700000000, \"date-nsec\": 0, "
+                              "\"vm-clock-sec\": 1, \"id\": \"1\", \"vm-state-size\": 0}");
+  JsonObject *info = json_node_dup_object (node);
+
+  json_node_unref (node);
+  json_object_set_string_member (info, "name", name);
+  return info;
+}
+
+static void
+add_snapshots (MockNode *node, JsonObject *image)
+{
+  JsonArray *list;
+
+  if (node->snapshots->len == 0)
+    return;
+  list = json_array_new ();
+  for (guint i = 0; i < node->snapshots->len; i++)
+    json_array_add_object_element (list,
+                                   mock_snapshot_info (g_ptr_array_index (node->snapshots, i)));
+  json_object_set_array_member (image, "snapshots", list);
+}
+
 static JsonObject *
 image_info (MockQemu *mock, MockNode *node, gboolean deep)
 {
@@ -59,6 +85,7 @@ image_info (MockQemu *mock, MockNode *node, gboolean deep)
     json_object_set_member (image, "format-specific", specific);
   if (g_str_equal (node->driver, "qcow2"))
     add_header_info (mock, node, image);
+  add_snapshots (node, image);
   if (deep && node->backing != NULL)
     json_object_set_object_member (image, "backing-image",
                                    image_info (mock, mock_graph_find (mock, node->backing), TRUE));
@@ -100,6 +127,8 @@ node_info (MockQemu *mock, MockNode *node, gboolean deep, gboolean writeback)
   json_object_set_string_member (info, "file", node->filename);
   if (backing != NULL)
     json_object_set_string_member (info, "backing_file", backing->filename);
+  if (json_array_get_length (node->bitmaps) > 0)
+    json_object_set_array_member (info, "dirty-bitmaps", json_array_ref (node->bitmaps));
   return info;
 }
 
@@ -113,6 +142,21 @@ mock_query_named_block_nodes (MockQemu *mock, JsonObject *arguments, G_GNUC_UNUS
     json_array_add_object_element (json_node_get_array (result),
                                    node_info (mock, l->data, deep, TRUE));
   return result;
+}
+
+/* While a drive is backed up, the job's filter is what it stands on. */
+static JsonObject *
+root_info (MockQemu *mock, MockDrive *drive)
+{
+  JsonObject *info = node_info (mock, mock_graph_find (mock, drive->root), TRUE, FALSE);
+  g_autofree char *filter = g_strdup_printf ("%s-filter", drive->root);
+
+  if (mock_jobs_filters (mock, drive->root))
+    {
+      json_object_set_string_member (info, "node-name", filter);
+      json_object_set_string_member (info, "drv", "copy-before-write");
+    }
+  return info;
 }
 
 JsonNode *
@@ -134,8 +178,7 @@ mock_query_block (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, G_GNUC_UN
       if (drive->root != NULL)
         {
           json_object_set_string_member (info, "io-status", "ok");
-          json_object_set_object_member (
-              info, "inserted", node_info (mock, mock_graph_find (mock, drive->root), TRUE, FALSE));
+          json_object_set_object_member (info, "inserted", root_info (mock, drive));
         }
       else
         json_object_set_boolean_member (info, "tray_open", FALSE);
@@ -248,6 +291,25 @@ mock_add_backing (MockQemu *mock, const char *node, const char *driver, const ch
 }
 
 static void
+add_bitmap (MockQemu *mock, gpointer data)
+{
+  GraphCall *call = data;
+  MockNode *node = mock_graph_find (mock, call->node);
+  JsonNode *bitmap = mock_json (call->filename);
+
+  json_array_add_object_element (node->bitmaps, json_node_dup_object (bitmap));
+  json_node_unref (bitmap);
+}
+
+void
+mock_add_bitmap (MockQemu *mock, const char *node, const char *json)
+{
+  GraphCall call = { .node = node, .filename = json };
+
+  mock_call (mock, add_bitmap, &call);
+}
+
+static void
 set_read_only (MockQemu *mock, gpointer data)
 {
   GraphCall *call = data;
@@ -265,6 +327,20 @@ mock_set_node_read_only (MockQemu *mock, const char *node, gboolean read_only)
   mock_call (mock, set_read_only, &call);
 }
 
+/* Of an image: snapshots inside it, and bitmaps. */
+static void
+append_contents (GString *text, MockNode *node)
+{
+  for (guint i = 0; i < node->snapshots->len; i++)
+    g_string_append_printf (text, "@%s", (const char *)g_ptr_array_index (node->snapshots, i));
+  for (guint i = 0; i < json_array_get_length (node->bitmaps); i++)
+    {
+      JsonObject *bitmap = json_array_get_object_element (node->bitmaps, i);
+
+      g_string_append_printf (text, "+%s", mock_arg_string (bitmap, "name"));
+    }
+}
+
 static void
 append_chain (MockQemu *mock, GString *text, const char *name, GHashTable *seen)
 {
@@ -273,6 +349,7 @@ append_chain (MockQemu *mock, GString *text, const char *name, GHashTable *seen)
     {
       g_string_append_printf (text, "%s(%s%s:%s)", node->name, node->driver,
                               node->read_only ? ",ro" : "", node->filename);
+      append_contents (text, node);
       g_hash_table_add (seen, node->name);
       if (node->file != NULL)
         g_hash_table_add (seen, node->file);

@@ -20,6 +20,8 @@ node_free (gpointer data)
   g_free (node->file);
   g_free (node->backing);
   g_free (node->job);
+  g_ptr_array_unref (node->snapshots);
+  json_array_unref (node->bitmaps);
   g_free (node);
 }
 
@@ -107,8 +109,8 @@ mock_graph_find_overlay (MockQemu *mock, const char *base, MockNode **overlay)
   return FALSE;
 }
 
-static gboolean
-is_child (MockQemu *mock, const char *name)
+gboolean
+mock_graph_is_child (MockQemu *mock, const char *name)
 {
   for (GList *l = mock->graph->nodes; l != NULL; l = l->next)
     {
@@ -171,7 +173,7 @@ mock_graph_collect (MockQemu *mock)
 
       l = l->next;
       if (node->owned_by_monitor || node->job != NULL ||
-          mock_graph_is_drive_root (mock, node->name) || is_child (mock, node->name))
+          mock_graph_is_drive_root (mock, node->name) || mock_graph_is_child (mock, node->name))
         continue;
       remove_node (mock, node);
       /* Its children may be free now. */
@@ -194,6 +196,8 @@ add_node (MockQemu *mock, const char *name, const char *driver)
   node->driver = g_strdup (driver);
   node->fdset = -1;
   node->fd = -1;
+  node->snapshots = g_ptr_array_new_with_free_func (g_free);
+  node->bitmaps = json_array_new ();
   mock->graph->nodes = g_list_prepend (mock->graph->nodes, node);
   return node;
 }
@@ -369,155 +373,17 @@ blockdev_del (MockQemu *mock, JsonObject *arguments, GError **error)
                       overlay->name);
   if (!node->owned_by_monitor)
     return mock_fail (error, "Node %s is not owned by the monitor", name);
-  if (is_child (mock, name))
+  if (mock_graph_is_child (mock, name))
     return mock_fail (error, "Block device %s is in use", name);
   node->owned_by_monitor = FALSE;
   mock_graph_collect (mock);
   return mock_empty ();
 }
 
-static gboolean
-check_snapshot (
-    MockQemu *mock, JsonObject *data, MockNode **node, MockNode **overlay, GError **error)
-{
-  MockNode *above;
-
-  *node = mock_graph_resolve (mock, json_object_get_member (data, "node"), error);
-  if (*node == NULL)
-    return FALSE;
-  *overlay = mock_graph_resolve (mock, json_object_get_member (data, "overlay"), error);
-  if (*overlay == NULL)
-    return FALSE;
-  if (mock_graph_find_overlay (mock, (*node)->name, &above))
-    mock_fail (error, "Node '%s' is busy: node is used as backing hd of '%s'", (*node)->name,
-               above->name);
-  else if (mock_graph_is_drive_root (mock, (*overlay)->name) || is_child (mock, (*overlay)->name))
-    mock_fail (error, "The overlay is already in use");
-  else if ((*overlay)->backing != NULL)
-    mock_fail (error, "The overlay already has a backing image");
-  else if (!g_str_equal ((*overlay)->driver, "qcow2"))
-    mock_fail (error, "The overlay does not support backing images");
-  else
-    return TRUE;
-  return FALSE;
-}
-
-typedef struct
-{
-  MockNode *node, *overlay;
-  gboolean was_read_only;
-} Switched;
-
-/* What is below goes read-only, down to the file. */
-static void
-set_chain_read_only (MockQemu *mock, MockNode *node, gboolean read_only)
-{
-  MockNode *file = mock_graph_find (mock, node->file);
-
-  node->read_only = read_only;
-  if (file != NULL)
-    file->read_only = read_only;
-}
-
-static gboolean
-run_action (MockQemu *mock, JsonObject *action, GArray *done, GError **error)
-{
-  const char *type = mock_arg_string (action, "type");
-  Switched switched;
-
-  if (g_str_equal (type, "abort"))
-    {
-      mock_fail (error, "Transaction aborted using Abort action");
-      return FALSE;
-    }
-  if (!g_str_equal (type, "blockdev-snapshot"))
-    {
-      mock_complain (mock, "the mock has no model of transaction action %s", type);
-      mock_fail (error, "The mock has no model of %s", type);
-      return FALSE;
-    }
-  if (!check_snapshot (mock, json_object_get_object_member (action, "data"), &switched.node,
-                       &switched.overlay, error))
-    return FALSE;
-  switched.was_read_only = switched.node->read_only;
-  mock_graph_replace (mock, switched.node->name, switched.overlay->name, switched.overlay->name);
-  switched.overlay->backing = g_strdup (switched.node->name);
-  set_chain_read_only (mock, switched.node, TRUE);
-  g_array_append_val (done, switched);
-  return TRUE;
-}
-
-static void
-undo_actions (MockQemu *mock, GArray *done)
-{
-  for (guint i = done->len; i-- > 0;)
-    {
-      Switched *switched = &g_array_index (done, Switched, i);
-
-      g_clear_pointer (&switched->overlay->backing, g_free);
-      mock_graph_replace (mock, switched->overlay->name, switched->node->name, NULL);
-      set_chain_read_only (mock, switched->node, switched->was_read_only);
-    }
-}
-
-static void
-note_snapshot (MockQemu *mock)
-{
-  mock->graph->snapshot_done = TRUE;
-  mock->graph->snapshot_while_running = mock_is_running (mock);
-  mock->graph->snapshot_epoch = mock_run_epoch (mock);
-}
-
-static JsonNode *
-run_transaction (MockQemu *mock, JsonArray *actions, GError **error)
-{
-  g_autoptr (GArray) done = g_array_new (FALSE, FALSE, sizeof (Switched));
-
-  for (guint i = 0; i < json_array_get_length (actions); i++)
-    {
-      if (!run_action (mock, json_array_get_object_element (actions, i), done, error))
-        {
-          undo_actions (mock, done);
-          return NULL;
-        }
-    }
-  if (done->len > 0)
-    note_snapshot (mock);
-  return mock_empty ();
-}
-
-static JsonNode *
-transaction (MockQemu *mock, JsonObject *arguments, GError **error)
-{
-  return run_transaction (mock, json_object_get_array_member (arguments, "actions"), error);
-}
-
-static JsonNode *
-blockdev_snapshot (MockQemu *mock, JsonObject *arguments, GError **error)
-{
-  g_autoptr (JsonArray) actions = json_array_new ();
-  JsonObject *action = json_object_new ();
-
-  json_object_set_string_member (action, "type", "blockdev-snapshot");
-  json_object_set_object_member (action, "data", json_object_ref (arguments));
-  json_array_add_object_element (actions, action);
-  return run_transaction (mock, actions, error);
-}
-
 const MockCommand mock_graph_commands[] = {
   { "blockdev-add", blockdev_add },
   { "blockdev-del", blockdev_del },
-  { "blockdev-snapshot", blockdev_snapshot },
-  { "transaction", transaction },
   { "query-block", mock_query_block },
   { "query-named-block-nodes", mock_query_named_block_nodes },
   { NULL, NULL },
 };
-
-void
-mock_graph_get_snapshot (MockQemu *mock, gboolean *done, gboolean *while_running, guint *epoch)
-{
-  *done = mock->graph->snapshot_done;
-  *while_running = mock->graph->snapshot_while_running;
-  *epoch = mock->graph->snapshot_epoch;
-}

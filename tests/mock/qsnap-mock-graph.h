@@ -36,6 +36,9 @@ typedef struct
 
 gboolean mock_qcow2_read (MockNode *file, MockQcow2 *header);
 
+/* As QEMU tells of a snapshot inside an image. */
+JsonObject *mock_snapshot_info (const char *name);
+
 MockNode *mock_graph_open (MockQemu *mock, JsonObject *options, GError **error);
 
 JsonNode *mock_query_block (MockQemu *mock, JsonObject *arguments, GError **error);

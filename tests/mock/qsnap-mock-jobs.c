@@ -2,36 +2,12 @@
 /* Model: jobs. blockdev-create and block-commit, with QEMU's events in QEMU's order. */
 
 #include "qsnap-mock-graph.h"
-
-typedef struct
-{
-  char *id;
-  /* "create" or "commit" */
-  const char *type;
-  const char *status;
-  char *error;
-  gboolean auto_dismiss;
-  gboolean auto_finalize;
-
-  /* create */
-  JsonObject *options;
-  /* commit: names of nodes */
-  char *top, *base;
-  gboolean active;
-} Job;
-
-struct _MockJobs
-{
-  GPtrArray *all;
-  guint delay;
-  guint n_auto_ids;
-  char *fail_type, *fail_desc;
-};
+#include "qsnap-mock-jobs.h"
 
 static void
 job_free (gpointer data)
 {
-  Job *job = data;
+  MockJob *job = data;
 
   g_free (job->id);
   g_free (job->error);
@@ -59,12 +35,12 @@ mock_jobs_free (MockJobs *jobs)
   g_free (jobs);
 }
 
-static Job *
-find_job (MockQemu *mock, const char *id)
+MockJob *
+mock_job_find (MockQemu *mock, const char *id)
 {
   for (guint i = 0; i < mock->jobs->all->len; i++)
     {
-      Job *job = g_ptr_array_index (mock->jobs->all, i);
+      MockJob *job = g_ptr_array_index (mock->jobs->all, i);
 
       if (g_str_equal (job->id, id))
         return job;
@@ -73,10 +49,32 @@ find_job (MockQemu *mock, const char *id)
 }
 
 gboolean
+mock_jobs_filters (MockQemu *mock, const char *node)
+{
+  MockNode *found = mock_graph_find (mock, node);
+  MockJob *job = found != NULL && found->job != NULL ? mock_job_find (mock, found->job) : NULL;
+
+  return job != NULL && g_str_equal (job->type, "backup") && g_str_equal (job->top, node);
+}
+
+gboolean
+mock_jobs_has_backup (MockQemu *mock)
+{
+  for (guint i = 0; i < mock->jobs->all->len; i++)
+    {
+      MockJob *job = g_ptr_array_index (mock->jobs->all, i);
+
+      if (g_str_equal (job->type, "backup") && !g_str_equal (job->status, "concluded"))
+        return TRUE;
+    }
+  return FALSE;
+}
+
+gboolean
 mock_jobs_uses (MockQemu *mock, const char *node, const char **job_type)
 {
   MockNode *found = mock_graph_find (mock, node);
-  Job *job = found != NULL && found->job != NULL ? find_job (mock, found->job) : NULL;
+  MockJob *job = found != NULL && found->job != NULL ? mock_job_find (mock, found->job) : NULL;
 
   if (job == NULL)
     return FALSE;
@@ -84,8 +82,8 @@ mock_jobs_uses (MockQemu *mock, const char *node, const char **job_type)
   return TRUE;
 }
 
-static void
-set_status (MockQemu *mock, Job *job, const char *status)
+void
+mock_job_set_status (MockQemu *mock, MockJob *job, const char *status)
 {
   JsonObject *data = json_object_new ();
 
@@ -95,14 +93,14 @@ set_status (MockQemu *mock, Job *job, const char *status)
   mock_event (mock, "JOB_STATUS_CHANGE", data);
 }
 
-static void
-block_job_event (MockQemu *mock, Job *job, const char *name)
+void
+mock_job_event (MockQemu *mock, MockJob *job, const char *name)
 {
   JsonObject *data = json_object_new ();
 
   json_object_set_string_member (data, "device", job->id);
-  json_object_set_int_member (data, "len", 0);
-  json_object_set_int_member (data, "offset", 0);
+  json_object_set_int_member (data, "len", job->total);
+  json_object_set_int_member (data, "offset", job->done);
   json_object_set_int_member (data, "speed", 0);
   json_object_set_string_member (data, "type", job->type);
   if (job->error != NULL && g_str_equal (name, "BLOCK_JOB_COMPLETED"))
@@ -110,34 +108,33 @@ block_job_event (MockQemu *mock, Job *job, const char *name)
   mock_event (mock, name, data);
 }
 
-static void
-dismiss (MockQemu *mock, Job *job)
+void
+mock_job_dismiss (MockQemu *mock, MockJob *job)
 {
-  set_status (mock, job, "null");
+  mock_job_set_status (mock, job, "null");
   g_ptr_array_remove (mock->jobs->all, job);
 }
 
-/* Jobs go on by their name: the job may have been cancelled meanwhile. */
-static void
-go_on (MockQemu *mock, Job *job, MockCall next)
+void
+mock_job_go_on (MockQemu *mock, MockJob *job, MockCall next)
 {
   mock_later (mock, mock->jobs->delay, next, g_strdup (job->id), g_free);
 }
 
-static Job *
-start_job (MockQemu *mock, const char *id, const char *type, GError **error)
+MockJob *
+mock_job_new (MockQemu *mock, const char *id, const char *type, GError **error)
 {
   g_autofree char *auto_id = NULL;
-  Job *job;
+  MockJob *job;
 
   if (id == NULL)
     id = auto_id = g_strdup_printf ("#job%u", mock->jobs->n_auto_ids++);
-  if (find_job (mock, id) != NULL)
+  if (mock_job_find (mock, id) != NULL)
     {
       mock_fail (error, "Job ID '%s' already in use", id);
       return NULL;
     }
-  job = g_new0 (Job, 1);
+  job = g_new0 (MockJob, 1);
   job->id = g_strdup (id);
   job->type = type;
   job->status = "undefined";
@@ -147,8 +144,17 @@ start_job (MockQemu *mock, const char *id, const char *type, GError **error)
       job->error = g_steal_pointer (&mock->jobs->fail_desc);
       g_clear_pointer (&mock->jobs->fail_type, g_free);
     }
-  set_status (mock, job, "created");
-  set_status (mock, job, "running");
+  mock_job_set_status (mock, job, "created");
+  return job;
+}
+
+static MockJob *
+start_job (MockQemu *mock, const char *id, const char *type, GError **error)
+{
+  MockJob *job = mock_job_new (mock, id, type, error);
+
+  if (job != NULL)
+    mock_job_set_status (mock, job, "running");
   return job;
 }
 
@@ -177,7 +183,7 @@ create_image (MockQemu *mock, JsonObject *options, GError **error)
 static void
 finish_create (MockQemu *mock, gpointer data)
 {
-  Job *job = find_job (mock, data);
+  MockJob *job = mock_job_find (mock, data);
   g_autoptr (GError) error = NULL;
 
   if (job == NULL || !g_str_equal (job->status, "running"))
@@ -186,30 +192,30 @@ finish_create (MockQemu *mock, gpointer data)
     job->error = g_strdup (error->message);
   if (job->error == NULL)
     {
-      set_status (mock, job, "waiting");
-      set_status (mock, job, "pending");
+      mock_job_set_status (mock, job, "waiting");
+      mock_job_set_status (mock, job, "pending");
     }
   else
-    set_status (mock, job, "aborting");
-  set_status (mock, job, "concluded");
+    mock_job_set_status (mock, job, "aborting");
+  mock_job_set_status (mock, job, "concluded");
 }
 
 static JsonNode *
 blockdev_create (MockQemu *mock, JsonObject *arguments, GError **error)
 {
-  Job *job = start_job (mock, mock_arg_string (arguments, "job-id"), "create", error);
+  MockJob *job = start_job (mock, mock_arg_string (arguments, "job-id"), "create", error);
 
   if (job == NULL)
     return NULL;
   job->options = json_object_ref (json_object_get_object_member (arguments, "options"));
-  go_on (mock, job, finish_create);
+  mock_job_go_on (mock, job, finish_create);
   return mock_empty ();
 }
 
 /* --- commit --- */
 
 static void
-mark_nodes (MockQemu *mock, Job *job, gboolean in_use)
+mark_nodes (MockQemu *mock, MockJob *job, gboolean in_use)
 {
   MockNode *node = mock_graph_find (mock, job->top);
 
@@ -225,7 +231,7 @@ mark_nodes (MockQemu *mock, Job *job, gboolean in_use)
 /* Everything above @top sits on @base afterwards. An active commit leaves the overlay as it was,
  * backing and all. */
 static void
-pivot (MockQemu *mock, Job *job)
+pivot (MockQemu *mock, MockJob *job)
 {
   MockNode *base = mock_graph_find (mock, job->base);
   MockNode *file = mock_graph_find (mock, base->file);
@@ -240,19 +246,19 @@ pivot (MockQemu *mock, Job *job)
 }
 
 static void
-end_commit (MockQemu *mock, Job *job, const char *event)
+end_commit (MockQemu *mock, MockJob *job, const char *event)
 {
-  block_job_event (mock, job, event);
-  set_status (mock, job, "concluded");
+  mock_job_event (mock, job, event);
+  mock_job_set_status (mock, job, "concluded");
   if (job->auto_dismiss)
-    dismiss (mock, job);
+    mock_job_dismiss (mock, job);
   mock_graph_collect (mock);
 }
 
 static void
 finalize_commit (MockQemu *mock, gpointer data)
 {
-  Job *job = find_job (mock, data);
+  MockJob *job = mock_job_find (mock, data);
 
   if (job == NULL || !g_str_equal (job->status, "pending"))
     return;
@@ -262,7 +268,7 @@ finalize_commit (MockQemu *mock, gpointer data)
 }
 
 static void
-pending_event (MockQemu *mock, Job *job)
+pending_event (MockQemu *mock, MockJob *job)
 {
   JsonObject *data = json_object_new ();
 
@@ -274,19 +280,19 @@ pending_event (MockQemu *mock, Job *job)
 static void
 finish_commit (MockQemu *mock, gpointer data)
 {
-  Job *job = find_job (mock, data);
+  MockJob *job = mock_job_find (mock, data);
 
   if (job == NULL)
     return;
   if (job->error != NULL)
     {
       mark_nodes (mock, job, FALSE);
-      set_status (mock, job, "aborting");
+      mock_job_set_status (mock, job, "aborting");
       end_commit (mock, job, "BLOCK_JOB_COMPLETED");
       return;
     }
-  set_status (mock, job, "waiting");
-  set_status (mock, job, "pending");
+  mock_job_set_status (mock, job, "waiting");
+  mock_job_set_status (mock, job, "pending");
   if (job->auto_finalize)
     finalize_commit (mock, data);
   else
@@ -296,7 +302,7 @@ finish_commit (MockQemu *mock, gpointer data)
 static void
 ready_commit (MockQemu *mock, gpointer data)
 {
-  Job *job = find_job (mock, data);
+  MockJob *job = mock_job_find (mock, data);
 
   if (job == NULL || !g_str_equal (job->status, "running"))
     return;
@@ -305,8 +311,8 @@ ready_commit (MockQemu *mock, gpointer data)
       finish_commit (mock, data);
       return;
     }
-  set_status (mock, job, "ready");
-  block_job_event (mock, job, "BLOCK_JOB_READY");
+  mock_job_set_status (mock, job, "ready");
+  mock_job_event (mock, job, "BLOCK_JOB_READY");
 }
 
 /* A node named by one of two arguments, by its name or by its file's. */
@@ -368,7 +374,7 @@ block_commit (MockQemu *mock, JsonObject *arguments, GError **error)
   const char *id = mock_arg_string (arguments, "job-id");
   MockNode *root = mock_graph_find_root (mock, device);
   MockNode *top, *base;
-  Job *job;
+  MockJob *job;
 
   if (root == NULL)
     {
@@ -390,18 +396,18 @@ block_commit (MockQemu *mock, JsonObject *arguments, GError **error)
   job->auto_dismiss = mock_arg_bool (arguments, "auto-dismiss", TRUE);
   job->auto_finalize = mock_arg_bool (arguments, "auto-finalize", TRUE);
   mark_nodes (mock, job, TRUE);
-  go_on (mock, job, ready_commit);
+  mock_job_go_on (mock, job, ready_commit);
   return mock_empty ();
 }
 
 /* --- control --- */
 
-static Job *
+static MockJob *
 job_argument (MockQemu *mock, JsonObject *arguments, GError **error)
 {
   const char *device = mock_arg_string (arguments, "device");
   const char *id = device != NULL ? device : mock_arg_string (arguments, "id");
-  Job *job = find_job (mock, id);
+  MockJob *job = mock_job_find (mock, id);
 
   if (job == NULL && device != NULL)
     g_set_error (error, MOCK_ERROR, MOCK_ERROR_DEVICE_NOT_ACTIVE, "Block job '%s' not found",
@@ -414,75 +420,77 @@ job_argument (MockQemu *mock, JsonObject *arguments, GError **error)
 static JsonNode *
 job_complete (MockQemu *mock, JsonObject *arguments, GError **error)
 {
-  Job *job = job_argument (mock, arguments, error);
+  MockJob *job = job_argument (mock, arguments, error);
 
   if (job == NULL)
     return NULL;
   if (!g_str_equal (job->status, "ready"))
     return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'complete'",
                       job->id, job->status);
-  go_on (mock, job, finish_commit);
+  mock_job_go_on (mock, job, finish_commit);
   return mock_empty ();
 }
 
 static JsonNode *
 job_finalize (MockQemu *mock, JsonObject *arguments, GError **error)
 {
-  Job *job = job_argument (mock, arguments, error);
+  MockJob *job = job_argument (mock, arguments, error);
 
   if (job == NULL)
     return NULL;
   if (!g_str_equal (job->status, "pending"))
     return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'finalize'",
                       job->id, job->status);
-  go_on (mock, job, finalize_commit);
+  mock_job_go_on (mock, job, finalize_commit);
   return mock_empty ();
 }
 
 static JsonNode *
 job_dismiss (MockQemu *mock, JsonObject *arguments, GError **error)
 {
-  Job *job = job_argument (mock, arguments, error);
+  MockJob *job = job_argument (mock, arguments, error);
 
   if (job == NULL)
     return NULL;
   if (!g_str_equal (job->status, "concluded"))
     return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'dismiss'", job->id,
                       job->status);
-  dismiss (mock, job);
+  mock_job_dismiss (mock, job);
   return mock_empty ();
 }
 
 static void
 finish_cancel (MockQemu *mock, gpointer data)
 {
-  Job *job = find_job (mock, data);
+  MockJob *job = mock_job_find (mock, data);
 
   if (job == NULL || g_str_equal (job->status, "concluded"))
     return;
   g_free (job->error);
   job->error = g_strdup ("Operation canceled");
-  set_status (mock, job, "aborting");
+  mock_job_set_status (mock, job, "aborting");
   if (g_str_equal (job->type, "commit"))
     {
       mark_nodes (mock, job, FALSE);
       end_commit (mock, job, "BLOCK_JOB_CANCELLED");
     }
+  else if (g_str_equal (job->type, "backup"))
+    mock_backup_end (mock, job, "BLOCK_JOB_CANCELLED");
   else
-    set_status (mock, job, "concluded");
+    mock_job_set_status (mock, job, "concluded");
 }
 
 static JsonNode *
 job_cancel (MockQemu *mock, JsonObject *arguments, GError **error)
 {
-  Job *job = job_argument (mock, arguments, error);
+  MockJob *job = job_argument (mock, arguments, error);
 
   if (job == NULL)
     return NULL;
   if (g_str_equal (job->status, "concluded"))
     return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'cancel'", job->id,
                       job->status);
-  go_on (mock, job, finish_cancel);
+  mock_job_go_on (mock, job, finish_cancel);
   return mock_empty ();
 }
 
@@ -493,14 +501,14 @@ query_jobs (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, G_GNUC_UNUSED G
 
   for (guint i = 0; i < mock->jobs->all->len; i++)
     {
-      Job *job = g_ptr_array_index (mock->jobs->all, i);
+      MockJob *job = g_ptr_array_index (mock->jobs->all, i);
       JsonObject *info = json_object_new ();
 
       json_object_set_string_member (info, "id", job->id);
       json_object_set_string_member (info, "type", job->type);
       json_object_set_string_member (info, "status", job->status);
-      json_object_set_int_member (info, "current-progress", 0);
-      json_object_set_int_member (info, "total-progress", 0);
+      json_object_set_int_member (info, "current-progress", job->done);
+      json_object_set_int_member (info, "total-progress", job->total);
       if (job->error != NULL)
         json_object_set_string_member (info, "error", job->error);
       json_array_add_object_element (json_node_get_array (result), info);
@@ -515,7 +523,7 @@ query_block_jobs (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, G_GNUC_UN
 
   for (guint i = 0; i < mock->jobs->all->len; i++)
     {
-      Job *job = g_ptr_array_index (mock->jobs->all, i);
+      MockJob *job = g_ptr_array_index (mock->jobs->all, i);
       JsonNode *info = mock_json (
           "{\"auto-finalize\": true, \"io-status\": \"ok\", \"busy\": false, \"len\": 0, "
           "\"offset\": 0, \"paused\": false, \"speed\": 0}");

@@ -70,6 +70,7 @@ mock_migration_new (MockQemu *mock)
   migration->on = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   migration->blockers = g_ptr_array_new_with_free_func (g_free);
   migration->status = "none";
+  migration->max_bandwidth = 128 * 1024 * 1024;
   migration->hold = migration->fail_at = MOCK_N_POINTS;
   migration->ram[0] = (MockRamBlock){ "pc.ram", 24 * 1024 * 1024 };
   migration->ram[1] = (MockRamBlock){ "pc.bios", 256 * 1024 };
@@ -85,6 +86,7 @@ mock_migration_free (MockMigration *migration)
   g_ptr_array_unref (migration->blockers);
   g_free (migration->refused);
   g_free (migration->error);
+  g_free (migration->old_state);
   g_free (migration);
 }
 
@@ -205,7 +207,7 @@ static JsonObject *
 ram_info (MockMigration *migration)
 {
   JsonNode *info =
-      mock_json ("{\"postcopy-requests\": 0, \"dirty-sync-count\": 0, \"multifd-bytes\": 0, "
+      mock_json ("{\"postcopy-requests\": 0, \"multifd-bytes\": 0, "
                  "\"pages-per-second\": 0, \"downtime-bytes\": 0, \"page-size\": 4096, "
                  "\"postcopy-bytes\": 0, \"mbps\": 0, \"dirty-sync-missed-zero-copy\": 0, "
                  "\"precopy-bytes\": 0, \"dirty-pages-rate\": 0}");
@@ -220,6 +222,7 @@ ram_info (MockMigration *migration)
   json_object_set_int_member (object, "total", total);
   json_object_set_int_member (object, "remaining", total - (normal + zero) * MOCK_PAGE_SIZE);
   json_object_set_int_member (object, "transferred", normal * (MOCK_PAGE_SIZE + 8) + zero * 9);
+  json_object_set_int_member (object, "dirty-sync-count", g_atomic_int_get (&migration->n_passes));
   json_object_set_int_member (object, "duplicate", zero);
   json_object_set_int_member (object, "normal", normal);
   json_object_set_int_member (object, "normal-bytes", normal * MOCK_PAGE_SIZE);
@@ -244,6 +247,8 @@ add_blockers (MockMigration *migration, JsonObject *info)
 static JsonNode *
 query_migrate (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, G_GNUC_UNUSED GError **error)
 {
+  static const char *const with_numbers[] = { "active",         "cancelling", "completed",
+                                              "pre-switchover", "device",     NULL };
   MockMigration *migration = mock->migration;
   JsonNode *result = mock_empty ();
   JsonObject *info = json_node_get_object (result);
@@ -258,9 +263,7 @@ query_migrate (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, G_GNUC_UNUSE
   /* In setup, and after a failure or a cancel, there are no numbers. */
   if (g_str_equal (migration->status, "setup"))
     json_object_set_int_member (info, "total-time", 0);
-  if (!g_str_equal (migration->status, "active") &&
-      !g_str_equal (migration->status, "cancelling") &&
-      !g_str_equal (migration->status, "completed"))
+  if (!g_strv_contains (with_numbers, migration->status))
     return result;
   json_object_set_int_member (info, "setup-time", 0);
   json_object_set_int_member (info, "total-time", (until - migration->started_at) / 1000);
@@ -328,32 +331,46 @@ migrate_cancel (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, G_GNUC_UNUS
 }
 
 static JsonNode *
-query_parameters (G_GNUC_UNUSED MockQemu *mock,
-                  G_GNUC_UNUSED JsonObject *arguments,
-                  G_GNUC_UNUSED GError **error)
+migrate_continue (MockQemu *mock, JsonObject *arguments, GError **error)
 {
-  return mock_json (
-      "{\"announce-initial\": 50, \"announce-max\": 550, \"announce-rounds\": 5, "
-      "\"announce-step\": 100, "
-      "\"downtime-limit\": 300, \"max-bandwidth\": 134217728, \"max-postcopy-bandwidth\": 0, "
-      "\"multifd-channels\": 2, \"multifd-compression\": \"none\", \"tls-authz\": \"\", "
-      "\"tls-creds\": \"\", \"tls-hostname\": \"\", \"throttle-trigger-threshold\": 50, "
-      "\"xbzrle-cache-size\": 67108864}");
+  const char *state = mock_arg_string (arguments, "state");
+
+  if (!g_str_equal (mock->migration->status, state))
+    return mock_fail (error, "Migration not in expected state: %s", mock->migration->status);
+  g_atomic_int_set (&mock->migration->continued, 1);
+  return mock_empty ();
 }
 
 static JsonNode *
-accept_parameters (G_GNUC_UNUSED MockQemu *mock,
-                   G_GNUC_UNUSED JsonObject *arguments,
-                   G_GNUC_UNUSED GError **error)
+query_parameters (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, G_GNUC_UNUSED GError **error)
 {
+  JsonNode *result =
+      mock_json ("{\"announce-initial\": 50, \"announce-max\": 550, \"announce-rounds\": 5, "
+                 "\"announce-step\": 100, "
+                 "\"downtime-limit\": 300, \"max-postcopy-bandwidth\": 0, "
+                 "\"multifd-channels\": 2, \"multifd-compression\": \"none\", \"tls-authz\": \"\", "
+                 "\"tls-creds\": \"\", \"tls-hostname\": \"\", \"throttle-trigger-threshold\": 50, "
+                 "\"xbzrle-cache-size\": 67108864}");
+
+  json_object_set_int_member (json_node_get_object (result), "max-bandwidth",
+                              mock->migration->max_bandwidth);
+  return result;
+}
+
+static JsonNode *
+set_parameters (MockQemu *mock, JsonObject *arguments, G_GNUC_UNUSED GError **error)
+{
+  mock->migration->max_bandwidth =
+      mock_arg_int (arguments, "max-bandwidth", mock->migration->max_bandwidth);
   return mock_empty ();
 }
 
 const MockCommand mock_migration_commands[] = {
   { "migrate", migrate },
+  { "migrate-continue", migrate_continue },
   { "migrate_cancel", migrate_cancel },
   { "migrate-set-capabilities", set_capabilities },
-  { "migrate-set-parameters", accept_parameters },
+  { "migrate-set-parameters", set_parameters },
   { "query-migrate", query_migrate },
   { "query-migrate-capabilities", query_capabilities },
   { "query-migrate-parameters", query_parameters },

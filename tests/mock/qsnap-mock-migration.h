@@ -21,11 +21,14 @@ struct _MockMigration
   const char *status;
   char *error;
   gint64 started_at, ended_at;
+  gint64 max_bandwidth;
   MockRamBlock ram[MOCK_N_RAM_BLOCKS];
 
   GThread *thread;
   /* Atomic, from here on: the writer's thread reads or writes them. */
   gint cancelled, aborted, n_normal, n_zero, page_delay, hold;
+  /* The guest writes faster than that is saved; migrate-continue came; passes over the memory. */
+  gint endless, continued, n_passes;
   /* The last one reached; the hold's owner waits for it. */
   MockPoint point, fail_at;
   MockPointFunc funcs[MOCK_N_POINTS];
@@ -33,6 +36,8 @@ struct _MockMigration
 
   /* Of the running migration. */
   gboolean stopped_by_us, resumed;
+  /* Before finish-migrate. */
+  char *old_state;
   gboolean point_done, point_while_running;
   guint point_epoch;
 };

@@ -128,6 +128,8 @@ cont (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, GError **error)
 
   if (g_strv_contains (need_reset, mock->misc->state))
     return mock_fail (error, "Resetting the Virtual Machine is required");
+  if (g_str_equal (mock->misc->state, "finish-migrate"))
+    return mock_fail (error, "Migration is not finalized yet");
   if (mock_incoming_takes_cont (mock))
     return mock_empty ();
   if (!mock_is_running (mock))

@@ -48,6 +48,7 @@ extern const MockCommand mock_jobs_commands[];
 extern const MockCommand mock_migration_commands[];
 extern const MockCommand mock_misc_commands[];
 extern const MockCommand mock_qom_commands[];
+extern const MockCommand mock_transaction_commands[];
 extern const MockCommand mock_types_commands[];
 
 struct _MockQemu
@@ -200,6 +201,10 @@ typedef struct
   int fd;
   /* The job that works on it, or NULL. */
   char *job;
+  /* Names of the snapshots inside the image. */
+  GPtrArray *snapshots;
+  /* As query-block tells them. */
+  JsonArray *bitmaps;
 } MockNode;
 
 MockGraph *mock_graph_new (void);
@@ -210,6 +215,7 @@ MockNode *mock_graph_resolve (MockQemu *mock, JsonNode *reference, GError **erro
 void mock_graph_replace (MockQemu *mock, const char *from, const char *to, const char *except);
 void mock_graph_collect (MockQemu *mock);
 gboolean mock_graph_is_drive_root (MockQemu *mock, const char *name);
+gboolean mock_graph_is_child (MockQemu *mock, const char *name);
 /* A node that has @base as its backing. */
 gboolean mock_graph_find_overlay (MockQemu *mock, const char *base, MockNode **overlay);
 gboolean mock_graph_write_qcow2 (
@@ -220,6 +226,9 @@ mock_graph_get_snapshot (MockQemu *mock, gboolean *done, gboolean *while_running
 /* --- jobs --- */
 MockJobs *mock_jobs_new (void);
 void mock_jobs_free (MockJobs *jobs);
+/* The source of a backup, which is hidden below a filter of the job's. */
+gboolean mock_jobs_filters (MockQemu *mock, const char *node);
+gboolean mock_jobs_has_backup (MockQemu *mock);
 gboolean mock_jobs_uses (MockQemu *mock, const char *node, const char **job_type);
 
 /* --- migration --- */

@@ -5,6 +5,7 @@
 #include "qsnap-mock-graph.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #define CLUSTER 65536
@@ -133,4 +134,16 @@ mock_graph_write_qcow2 (
     }
   file->size = 3 * CLUSTER;
   return TRUE;
+}
+
+void
+mock_make_qcow2 (const char *path, gint64 size, const char *backing, const char *format)
+{
+  MockNode file = { .fd = open (path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) };
+  g_autoptr (GError) error = NULL;
+
+  g_assert_cmpint (file.fd, >=, 0);
+  mock_graph_write_qcow2 (&file, size, backing, format, &error);
+  g_assert_no_error (error);
+  close (file.fd);
 }

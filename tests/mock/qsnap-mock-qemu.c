@@ -204,6 +204,7 @@ new_without_directory (MockStyle style, MockTransport transport)
   add_commands (mock, mock_migration_commands);
   add_commands (mock, mock_misc_commands);
   add_commands (mock, mock_qom_commands);
+  add_commands (mock, mock_transaction_commands);
   add_commands (mock, mock_types_commands);
   load_schema (mock);
   if (style == MOCK_STYLE_7_2)

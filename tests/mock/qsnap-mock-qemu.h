@@ -202,14 +202,20 @@ void mock_add_empty_drive (MockQemu *mock, const char *device, const char *qdev)
 /* Puts a backing image, read-only, below the lowest node of @node's chain. */
 void mock_add_backing (MockQemu *mock, const char *node, const char *driver, const char *filename);
 void mock_set_node_read_only (MockQemu *mock, const char *node, gboolean read_only);
-/* "virtio0=ov(qcow2:/dev/fdset/7)<-#block001(raw:/a.raw) | free: x y", to compare before and after.
- */
+/* @json: as query-block tells it. */
+void mock_add_bitmap (MockQemu *mock, const char *node, const char *json);
+/* Writes the header of an image that holds nothing; @backing and @format may be NULL. */
+void mock_make_qcow2 (const char *path, gint64 size, const char *backing, const char *format);
+/* "virtio0=ov(qcow2:/dev/fdset/7)<-#block001(raw:/a.raw) | free: x y", to compare before and after;
+ * snapshots inside an image are "@name" behind it, bitmaps "+name". */
 char *mock_dup_graph (MockQemu *mock);
 char *mock_dup_drive_node (MockQemu *mock, const char *device_or_qdev);
 guint mock_get_n_nodes (MockQemu *mock);
 guint mock_get_n_jobs (MockQemu *mock);
 void mock_set_job_delay (MockQemu *mock, guint milliseconds);
-/* The next job of @type ("create" or "commit") fails with @desc. */
+/* Those of blockdev-backup stay at half of the image. */
+void mock_hold_backups (MockQemu *mock, gboolean held);
+/* The next job of @type ("create", "commit" or "backup") fails with @desc. */
 void mock_fail_job (MockQemu *mock, const char *type, const char *desc);
 
 guint mock_get_n_fdsets (MockQemu *mock);
@@ -227,6 +233,10 @@ char *mock_dup_capabilities (MockQemu *mock);
 char *mock_dup_migration_status (MockQemu *mock);
 void mock_add_migration_blocker (MockQemu *mock, const char *reason);
 void mock_set_ram_size (MockQemu *mock, guint64 bytes); /* of pc.ram; 24 MiB */
+gint64 mock_get_max_bandwidth (MockQemu *mock);
+/* A guest that runs writes to its memory as fast as it is saved: a plain migration ends only when
+ * the guest is stopped. */
+void mock_set_endless (MockQemu *mock, gboolean endless);
 /* Pause after each page, to make a save last. */
 void mock_set_page_delay (MockQemu *mock, guint microseconds);
 /* Called in the mock's thread while the migration waits. */

@@ -34,10 +34,14 @@ stop_for_migration (MockMigration *migration, gboolean background)
   if (background)
     check_stop (mock);
   migration->stopped_by_us = mock_is_running (mock);
-  if (!migration->stopped_by_us)
-    return;
-  mock_enter_state (mock, background ? "paused" : "finish-migrate");
-  mock_event (mock, "STOP", NULL);
+  g_free (migration->old_state);
+  migration->old_state = g_strdup (mock_run_state (mock));
+  if (!background)
+    mock_enter_state (mock, "finish-migrate");
+  else if (migration->stopped_by_us)
+    mock_enter_state (mock, "paused");
+  if (migration->stopped_by_us)
+    mock_event (mock, "STOP", NULL);
 }
 
 static void
@@ -64,8 +68,9 @@ resume_after_migration (MockMigration *migration)
 }
 
 static void
-pass_event (MockMigration *migration, int pass)
+pass_event (MockMigration *migration)
 {
+  int pass = g_atomic_int_add (&migration->n_passes, 1) + 1;
   JsonObject *data;
 
   if (!mock_migration_has (migration, "events"))
@@ -79,14 +84,19 @@ static void
 complete (MockMigration *migration, gboolean background)
 {
   migration->ended_at = g_get_monotonic_time ();
-  if (!background && migration->mock->style == MOCK_STYLE_10)
+  if (!background && migration->mock->style == MOCK_STYLE_10 &&
+      !g_str_equal (migration->status, "device"))
     mock_migration_set_status (migration, "device");
   if (!background)
-    {
-      pass_event (migration, 2);
-      mock_enter_state (migration->mock, "postmigrate");
-    }
+    pass_event (migration);
   mock_migration_set_status (migration, "completed");
+}
+
+/* A moment after the event. */
+static void
+finish_plain (MockQemu *mock, G_GNUC_UNUSED gpointer data)
+{
+  mock_enter_state (mock, "postmigrate");
 }
 
 static void
@@ -103,7 +113,7 @@ reach_in_mock (MockQemu *mock, gpointer data)
     }
   migration->point = reach->point;
   if (reach->point == MOCK_POINT_ACTIVE && !background)
-    pass_event (migration, 1);
+    pass_event (migration);
   if (reach->point == MOCK_POINT_ACTIVE && !g_atomic_int_get (&migration->cancelled))
     mock_migration_set_status (migration, "active");
   else if (reach->point == MOCK_POINT_STOPPED)
@@ -193,15 +203,93 @@ run_background (MockWriter *writer)
          mock_writer_reach (writer, MOCK_POINT_STREAM_DONE) && !mock_writer_is_cancelled (writer);
 }
 
+static void
+begin_pass (MockQemu *mock, gpointer data)
+{
+  gboolean *runs = data;
+
+  *runs = mock_is_running (mock);
+  if (*runs)
+    pass_event (mock->migration);
+}
+
+/* One pass after the other, for as long as the guest runs. */
+static gboolean
+write_again (MockWriter *writer)
+{
+  gboolean runs = TRUE;
+
+  while (runs && g_atomic_int_get (&writer->mock->migration->endless) &&
+         !mock_writer_is_cancelled (writer))
+    {
+      g_usleep (2000);
+      mock_call (writer->mock, begin_pass, &runs);
+    }
+  return !mock_writer_is_cancelled (writer);
+}
+
+static void
+enter_status (MockQemu *mock, gpointer data)
+{
+  mock_migration_set_status (mock->migration, data);
+}
+
+/* With pause-before-switchover: the guest stands still, its images are still active. */
+static gboolean
+wait_before_switchover (MockWriter *writer)
+{
+  MockMigration *migration = writer->mock->migration;
+
+  if (!mock_migration_has (migration, "pause-before-switchover"))
+    return TRUE;
+  mock_call (writer->mock, enter_status, (gpointer) "pre-switchover");
+  while (!g_atomic_int_get (&migration->continued) && !mock_writer_is_cancelled (writer))
+    g_usleep (500);
+  if (mock_writer_is_cancelled (writer))
+    return FALSE;
+  mock_call (writer->mock, enter_status, (gpointer) "device");
+  return TRUE;
+}
+
+static void
+has_backup (MockQemu *mock, gpointer data)
+{
+  *(gboolean *)data = mock_jobs_has_backup (mock);
+}
+
+/* A job that writes cannot go on in an image that is let go. */
+static gboolean
+let_go_of_images (MockWriter *writer)
+{
+  gboolean copies = FALSE;
+
+  mock_call (writer->mock, has_backup, &copies);
+  if (copies)
+    writer->broken = g_strdup ("bdrv_inactivate_all failed: -1");
+  return !copies;
+}
+
 static gboolean
 run_plain (MockWriter *writer)
 {
   return write_header (writer) && mock_writer_reach (writer, MOCK_POINT_ACTIVE) &&
          mock_stream_write_pages (writer) && mock_writer_reach (writer, MOCK_POINT_PAGES_DONE) &&
-         mock_writer_reach (writer, MOCK_POINT_STOPPED) &&
+         write_again (writer) && mock_writer_reach (writer, MOCK_POINT_STOPPED) &&
+         wait_before_switchover (writer) && let_go_of_images (writer) &&
          mock_writer_reach (writer, MOCK_POINT_POINT_IN_TIME) &&
          mock_stream_write_devices (writer) && mock_writer_reach (writer, MOCK_POINT_STREAM_DONE) &&
          !mock_writer_is_cancelled (writer);
+}
+
+/* Of a guest that stood still before: 7.2 forgets what it was. */
+static void
+leave_finish_migrate (MockMigration *migration)
+{
+  MockQemu *mock = migration->mock;
+
+  if (!g_str_equal (mock_run_state (mock), "finish-migrate") || migration->stopped_by_us)
+    return;
+  mock_enter_state (mock, mock->style == MOCK_STYLE_7_2 ? "postmigrate" : migration->old_state);
 }
 
 /* A guest that had its memory write protected does not survive a failure on 7.2. */
@@ -225,6 +313,7 @@ end_badly (MockQemu *mock, gpointer data)
   /* Back to what it was. 7.2's cancel even says that the guest runs. */
   if (migration->stopped_by_us || (mock->style == MOCK_STYLE_7_2 && is_protected))
     resume_after_migration (migration);
+  leave_finish_migrate (migration);
   if (writer->broken != NULL && !g_atomic_int_get (&migration->cancelled))
     {
       g_free (migration->error);
@@ -257,7 +346,11 @@ writer_main (gpointer data)
   /* The reader sees the end before anybody hears of it. */
   mock_clear_fd (&writer->fd);
   if (ok)
-    mock_writer_reach (writer, MOCK_POINT_COMPLETED);
+    {
+      mock_writer_reach (writer, MOCK_POINT_COMPLETED);
+      if (!writer->background)
+        mock_call (writer->mock, finish_plain, NULL);
+    }
   else if (!mock_writer_has_to_end (writer))
     mock_call (writer->mock, end_badly, writer);
   g_byte_array_unref (writer->buffer);
@@ -283,6 +376,8 @@ mock_migration_begin (MockMigration *migration, int fd)
   migration->stopped_by_us = migration->resumed = FALSE;
   migration->point = MOCK_POINT_SETUP;
   g_atomic_int_set (&migration->cancelled, 0);
+  g_atomic_int_set (&migration->continued, 0);
+  g_atomic_int_set (&migration->n_passes, 0);
   g_atomic_int_set (&migration->n_normal, 0);
   g_atomic_int_set (&migration->n_zero, 0);
   /* QEMU does so too, and the flag is shared with the client's descriptor. */
@@ -448,6 +543,27 @@ MockRamBlock
 mock_get_ram_block (MockQemu *mock, guint block)
 {
   return mock->migration->ram[block];
+}
+
+void
+mock_set_endless (MockQemu *mock, gboolean endless)
+{
+  g_atomic_int_set (&mock->migration->endless, endless);
+}
+
+static void
+get_max_bandwidth (MockQemu *mock, gpointer data)
+{
+  *(gint64 *)data = mock->migration->max_bandwidth;
+}
+
+gint64
+mock_get_max_bandwidth (MockQemu *mock)
+{
+  gint64 bandwidth = 0;
+
+  mock_call (mock, get_max_bandwidth, &bandwidth);
+  return bandwidth;
 }
 
 void

@@ -81,6 +81,16 @@ on_point (G_GNUC_UNUSED QsnapSession *session, QsnapSnapshot *snapshot, gpointer
 }
 
 static void
+on_disks (G_GNUC_UNUSED QsnapSession *session, QsnapSnapshot *snapshot, gpointer user_data)
+{
+  Fixture *fixture = user_data;
+
+  g_assert_true (QSNAP_IS_SNAPSHOT (snapshot));
+  fixture->emitter = g_thread_self ();
+  g_string_append (fixture->news, " disks");
+}
+
+static void
 on_memory (G_GNUC_UNUSED QsnapSession *session, QsnapSnapshot *snapshot, gpointer user_data)
 {
   Fixture *fixture = user_data;
@@ -107,6 +117,7 @@ fixture_open (Fixture *fixture)
   fixture->session = qsnap_session_new (mock_get_address (fixture->mock));
   g_signal_connect (fixture->session, "notify::phase", G_CALLBACK (on_phase), fixture);
   g_signal_connect (fixture->session, "point-in-time-reached", G_CALLBACK (on_point), fixture);
+  g_signal_connect (fixture->session, "disks-complete", G_CALLBACK (on_disks), fixture);
   g_signal_connect (fixture->session, "memory-complete", G_CALLBACK (on_memory), fixture);
   g_signal_connect (fixture->session, "closed", G_CALLBACK (on_closed), fixture);
   qsnap_session_open (fixture->session, NULL, &error);
@@ -283,10 +294,11 @@ fixture_describe_settings (Fixture *fixture)
   g_autofree char *shutdown_action = mock_dup_action (fixture->mock, "shutdown");
   g_autofree char *reboot_action = mock_dup_action (fixture->mock, "reboot");
 
-  return g_strdup_printf (
-      "state %s; capabilities %s; shutdown=%s reboot=%s; %u named descriptors; %u jobs", state,
-      capabilities, shutdown_action, reboot_action, mock_get_n_named_fds (fixture->mock),
-      mock_get_n_jobs (fixture->mock));
+  return g_strdup_printf ("state %s; capabilities %s; max-bandwidth %" G_GINT64_FORMAT
+                          "; shutdown=%s reboot=%s; %u named descriptors; %u jobs",
+                          state, capabilities, mock_get_max_bandwidth (fixture->mock),
+                          shutdown_action, reboot_action, mock_get_n_named_fds (fixture->mock),
+                          mock_get_n_jobs (fixture->mock));
 }
 
 char *

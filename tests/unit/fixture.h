@@ -17,7 +17,7 @@ typedef struct
   MockQemu *mock;
   MockStyle style;
   QsnapSession *session;
-  /* What the session's signals said, in order: " point memory closed". */
+  /* What the session's signals said, in order: " point disks memory closed". */
   GString *news;
   /* What notify::phase said, QsnapPhase. */
   GArray *phases;
