@@ -279,7 +279,7 @@ peer_say_quit (AgentPeer *peer)
 void
 agent_peer_finish (AgentPeer *peer, QsnapAgent *agent, const char *expected)
 {
-  qsnap_agent_free (agent);
+  g_clear_pointer (&agent, qsnap_agent_free);
   peer_say_quit (peer);
   if (!g_pattern_match_simple (expected, peer->log->str))
     g_error ("the agent has seen \"%s\", not \"%s\"", peer->log->str, expected);

@@ -61,8 +61,8 @@ typedef struct
 /* @faults end with a NULL command, or are NULL. */
 void agent_peer_start (AgentPeer *peer, const AgentFault *faults);
 
-/* Frees @agent before, so that its connection has ended. @expected is a pattern of the list;
- * nothing is to be left frozen. */
+/* Frees @agent, if there is one, before, so that its connection has ended. @expected is a pattern
+ * of the list; nothing is to be left frozen. */
 void agent_peer_finish (AgentPeer *peer, QsnapAgent *agent, const char *expected);
 
 G_END_DECLS
