@@ -728,8 +728,7 @@ check_something_is_left (Check *check)
     if (((QsnapDrive *)drives->pdata[i])->mode != QSNAP_DISK_MODE_EXCLUDE)
       return;
 
-  if (check->options != NULL &&
-      qsnap_snapshot_options_get_mode (check->options) == QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
+  if (check->guest->mode == QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
     qsnap_report_take_problem (
         check->any, g_error_new_literal (G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                                          "without memory and without a disk there is nothing "
@@ -752,7 +751,6 @@ check_disks (Check *check, GError **error)
     return FALSE;
 
   check_managed (check);
-  check_something_is_left (check);
 
   return TRUE;
 }
@@ -785,6 +783,7 @@ check_all (Check *check, GCancellable *cancellable, GError **error)
       !check_writers (check, error) || !choose_mode (check, !migrating, error))
     return FALSE;
 
+  check_something_is_left (check);
   if (guest->mode != QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
     warn_of_shared_memory (guest, check->any);
   if (check->options != NULL)
