@@ -105,6 +105,13 @@ can_clone (Check *check, QsnapDrive *drive, GError **error)
                    qsnap_drive_label (drive), drive->driver);
       return FALSE;
     }
+  if (drive->has_data_file)
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                   "drive %s has a data file beside its image, and only one file is cloned",
+                   qsnap_drive_label (drive));
+      return FALSE;
+    }
 
   return check->directory == NULL || qsnap_clone_try (drive, check->directory, error);
 }

@@ -160,6 +160,8 @@ drive_from_json (JsonObject *entry, JsonObject *inserted)
 {
   JsonObject *cache = qsnap_json_get_object (inserted, "cache");
   JsonObject *image = qsnap_json_get_object (inserted, "image");
+  JsonObject *specific =
+      qsnap_json_get_object (qsnap_json_get_object (image, "format-specific"), "data");
   JsonArray *bitmaps = qsnap_json_get_array (inserted, "dirty-bitmaps");
   QsnapDrive *drive = g_new0 (QsnapDrive, 1);
 
@@ -173,6 +175,7 @@ drive_from_json (JsonObject *entry, JsonObject *inserted)
   drive->no_flush = qsnap_json_get_bool (cache, "no-flush", FALSE);
   drive->filename = g_strdup (qsnap_json_get_string (image, "filename"));
   drive->bitmaps = bitmaps != NULL ? json_array_ref (bitmaps) : NULL;
+  drive->has_data_file = qsnap_json_get_string (specific, "data-file") != NULL;
   drive->new_fdset = -1;
 
   return drive;

@@ -33,6 +33,8 @@ typedef struct
   char *detect_zeroes;
   /* query-block's list of its dirty bitmaps; NULL: none. */
   JsonArray *bitmaps;
+  /* What the guest has written is in another file than the image. */
+  gboolean has_data_file;
   /* The RAM block that mirrors it, where the drive is UEFI variables in pflash, else NULL. */
   char *nvram_block;
 
