@@ -331,10 +331,13 @@ qsnap_capture_finish_migration (QsnapCapture *capture, GError **error)
 
   /* The saver has seen the stream's own end: of a background snapshot nothing can be lost any more,
    * even if the connection is. */
-  if (!qsnap_capture_is_background (capture) &&
-      (!prove_stayed_paused (capture, error) ||
-       !leave_postmigrate (capture, qsnap_guest_goes_on (capture->guest), error)))
-    return FALSE;
+  if (!qsnap_capture_is_background (capture))
+    {
+      if (!prove_stayed_paused (capture, error) ||
+          !leave_postmigrate (capture, qsnap_guest_goes_on (capture->guest), error))
+        return FALSE;
+      qsnap_capture_hand_back (capture);
+    }
 
   qsnap_undo_drop (capture->undo, undo_migration, capture);
 

@@ -332,10 +332,8 @@ resume_guest (QsnapCapture *capture, GError **error)
          qsnap_capture_judge_run (capture, error);
 }
 
-/* From here on the run state is its owner's business again. A guest that stays paused for us goes
- * on if its capture fails. */
-static void
-hand_back (QsnapCapture *capture)
+void
+qsnap_capture_hand_back (QsnapCapture *capture)
 {
   if (qsnap_guest_goes_on (capture->guest) || !capture->guest->was_running)
     qsnap_undo_drop (capture->undo, undo_stop, capture);
@@ -362,7 +360,7 @@ prove_point_in_time (QsnapCapture *capture, GError **error)
   if (!qsnap_capture_check_capabilities (capture, error))
     return FALSE;
 
-  hand_back (capture);
+  qsnap_capture_hand_back (capture);
 
   return TRUE;
 }
@@ -414,14 +412,16 @@ pause_live (QsnapCapture *capture, GError **error)
 
   capture->stopped = g_get_monotonic_time ();
   if (capture->stop_sent == 0)
-    capture->stop_sent = capture->stopped;
+    {
+      capture->stop_sent = capture->stopped;
+      qsnap_undo_push (capture->undo, "resume the guest", NULL, undo_stop, capture);
+    }
   if (!snapshot_disks (capture, error) || !judge_stop (capture, error) ||
       !qsnap_capture_check_capabilities (capture, error) ||
       !qsnap_capture_save_rest (capture, error))
     return FALSE;
 
   capture->point_in_time = capture->resumed = g_get_monotonic_time ();
-  hand_back (capture);
 
   return TRUE;
 }
@@ -440,7 +440,7 @@ pause_without_memory (QsnapCapture *capture, GError **error)
       return FALSE;
     }
   capture->resumed = g_get_monotonic_time ();
-  hand_back (capture);
+  qsnap_capture_hand_back (capture);
   qsnap_capture_thaw (capture);
 
   return TRUE;

@@ -155,6 +155,10 @@ gboolean qsnap_capture_remove_directory (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_stop_guest (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_check_pause (QsnapCapture *capture, gint *left_ms, GError **error);
 
+/* From here on the run state is its owner's business again. A guest that stays paused for us goes
+ * on if its capture fails. */
+void qsnap_capture_hand_back (QsnapCapture *capture);
+
 /* What the saver has reported is told on. */
 void qsnap_capture_tell_progress (QsnapCapture *capture);
 
