@@ -121,6 +121,20 @@ qsnap_recover_connect (QsnapCapture *capture, GError **error)
 
 /* --- the directory ------------------------------------------------------------------------- */
 
+/* A migration of a guest that runs waits for its client before its end, with the guest stopped, or
+ * never comes to it. */
+static gboolean
+end_live_migration (QsnapCapture *capture, QsnapQmp *qmp)
+{
+  JsonObject *journal = capture->journal.json;
+
+  if (g_strcmp0 (qsnap_json_get_string (journal, "mode"), "live") != 0 ||
+      g_strcmp0 (qsnap_json_get_string (journal, "run-state"), "running") != 0)
+    return TRUE;
+
+  return qsnap_qmp_do (qmp, "migrate_cancel", NULL, NULL);
+}
+
 /* A saver whose client died before `migrate` waits for a stream that nobody will begin: its write
  * end is with QEMU. Closed, the saver ends. Where `migrate` has come, QEMU knows no such descriptor
  * any more, and nothing happens. FALSE: it could not be asked. */
@@ -137,8 +151,9 @@ end_idle_stream (QsnapCapture *capture)
   if (qmp.client == NULL)
     return FALSE;
 
-  answered =
-      qsnap_qmp_closefd (&qmp, QSNAP_STREAM_FD_NAME, &error) || error->domain == QSNAP_QMP_ERROR;
+  /* Where there is none, `migrate` has taken it. */
+  answered = qsnap_qmp_closefd (&qmp, QSNAP_STREAM_FD_NAME, &error) ||
+             (error->domain == QSNAP_QMP_ERROR && end_live_migration (capture, &qmp));
   if (called != NULL)
     {
       qsnap_qmp_client_close (called);
