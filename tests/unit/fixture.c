@@ -111,9 +111,15 @@ on_closed (G_GNUC_UNUSED QsnapSession *session,
 void
 fixture_open (Fixture *fixture)
 {
+  mock_start (fixture->mock);
+  fixture_connect (fixture);
+}
+
+void
+fixture_connect (Fixture *fixture)
+{
   g_autoptr (GError) error = NULL;
 
-  mock_start (fixture->mock);
   fixture->session = qsnap_session_new (mock_get_address (fixture->mock));
   g_signal_connect (fixture->session, "notify::phase", G_CALLBACK (on_phase), fixture);
   g_signal_connect (fixture->session, "point-in-time-reached", G_CALLBACK (on_point), fixture);

@@ -29,6 +29,8 @@ typedef struct
 void fixture_set_up (Fixture *fixture, MockStyle style, guint n_drives);
 /* Starts the mock and opens a session to it. */
 void fixture_open (Fixture *fixture);
+/* The second half of it. */
+void fixture_connect (Fixture *fixture);
 void fixture_clear (Fixture *fixture);
 
 /* Makes an image in the mock's folder. */
