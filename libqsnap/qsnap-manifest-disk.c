@@ -130,9 +130,16 @@ is_own_file (const char *path)
   return name != NULL && *name != '\0' && *name != '.' && strchr (name, '/') == NULL;
 }
 
-/* A file, or what QEMU is told of something else. */
+typedef enum
+{
+  /* In the snapshot's own folder. */
+  MAY_BE_OWN = 1 << 0,
+  /* No file: what QEMU is told of something else. */
+  MAY_BE_OPTIONS = 1 << 1
+} Places;
+
 static gboolean
-check_image (JsonObject *object, const char *where, gboolean may_be_own, GError **error)
+check_image (JsonObject *object, const char *where, Places places, GError **error)
 {
   static const QsnapManifestMember members[] = { { "format", 's' }, { NULL, 0 } };
   const char *file = qsnap_json_get_string (object, "file");
@@ -140,10 +147,19 @@ check_image (JsonObject *object, const char *where, gboolean may_be_own, GError 
   if (!qsnap_manifest_check_members (object, where, members, error))
     return FALSE;
   if (file == NULL)
-    return qsnap_json_get_object (object, "options") != NULL ||
+    return ((places & MAY_BE_OPTIONS) && qsnap_json_get_object (object, "options") != NULL) ||
            qsnap_manifest_corrupt (error, "%sfile is missing or wrong", where);
 
-  return (may_be_own && is_own_file (file)) || check_path (file, where, error);
+  return ((places & MAY_BE_OWN) && is_own_file (file)) || check_path (file, where, error);
+}
+
+static Places
+places_of_base (QsnapDiskMode mode)
+{
+  if (mode == QSNAP_DISK_MODE_COPY)
+    return MAY_BE_OWN | MAY_BE_OPTIONS;
+
+  return mode == QSNAP_DISK_MODE_CLONE ? MAY_BE_OWN : 0;
 }
 
 static gboolean
@@ -159,9 +175,9 @@ check_base (JsonObject *disk, GError **error)
   if (mode == QSNAP_DISK_MODE_INTERNAL && qsnap_json_get_string (base, "snapshot") == NULL)
     return qsnap_manifest_corrupt (error, "disks: base: snapshot is missing or wrong");
 
-  return check_image (base, "disks: base: ", is_in_new_image (mode), error) &&
+  return check_image (base, "disks: base: ", places_of_base (mode), error) &&
          qsnap_manifest_check_strings (base, "chain", error) &&
-         (backing == NULL || check_image (backing, "disks: base: backing: ", FALSE, error));
+         (backing == NULL || check_image (backing, "disks: base: backing: ", 0, error));
 }
 
 static gboolean
@@ -176,9 +192,10 @@ check_disk (JsonObject *disk, GError **error)
 
   if (!qsnap_manifest_check_members (disk, "disks: ", members, error))
     return FALSE;
-  if (mode != NULL && (qsnap_json_get_enum (disk, "mode", QSNAP_TYPE_DISK_MODE, -1) == -1 ||
-                       g_str_equal (mode, "auto")))
-    return qsnap_manifest_corrupt (error, "disks: \"%s\" is no mode", mode);
+  if (json_object_has_member (disk, "mode") &&
+      (qsnap_json_get_enum (disk, "mode", QSNAP_TYPE_DISK_MODE, -1) == -1 ||
+       g_str_equal (mode, "auto")))
+    return qsnap_manifest_corrupt (error, "disks: mode is wrong");
   if (!check_base (disk, error))
     return FALSE;
 
@@ -188,7 +205,8 @@ check_disk (JsonObject *disk, GError **error)
 
   return qsnap_manifest_disk_mode (disk) != QSNAP_DISK_MODE_OVERLAY ||
          (qsnap_manifest_check_members (disk, "disks: ", overlay, error) &&
-          check_image (qsnap_json_get_object (disk, "overlay"), "disks: overlay: ", FALSE, error));
+          check_image (qsnap_json_get_object (disk, "overlay"), "disks: overlay: ", MAY_BE_OPTIONS,
+                       error));
 }
 
 gboolean
