@@ -3,6 +3,7 @@
 
 #include "qsnap-mock-graph.h"
 
+#include <string.h>
 #include <sys/stat.h>
 
 static gint64
@@ -214,10 +215,25 @@ drive_options (const GraphCall *call)
   return options;
 }
 
+/* A pseudo file name says all that there is to say. */
+static JsonObject *
+image_options (const GraphCall *call)
+{
+  JsonObject *options;
+  JsonNode *node;
+
+  if (!g_str_has_prefix (call->filename, "json:"))
+    return drive_options (call);
+  node = mock_json (call->filename + strlen ("json:"));
+  options = json_node_dup_object (node);
+  json_node_unref (node);
+  return options;
+}
+
 static MockNode *
 open_for_test (MockQemu *mock, const GraphCall *call)
 {
-  g_autoptr (JsonObject) options = drive_options (call);
+  g_autoptr (JsonObject) options = image_options (call);
   g_autoptr (GError) error = NULL;
   MockNode *node = mock_graph_open (mock, options, &error);
 
