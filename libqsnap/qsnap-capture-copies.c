@@ -10,6 +10,23 @@
 
 #define POLL_US (100 * 1000)
 
+/* Only when all jobs have ended, and it is written down that they have: until then whoever recovers
+ * has to find each of them in QEMU's list. */
+static gboolean
+finish (QsnapCapture *capture, GError **error)
+{
+  qsnap_journal_flag (&capture->journal, QSNAP_JOURNAL_JOBS_ENDED);
+  for (guint i = 0; i < capture->tasks->len; i++)
+    {
+      QsnapDiskTask *task = g_ptr_array_index (capture->tasks, i);
+
+      if (task->drive->mode == QSNAP_DISK_MODE_COPY && !qsnap_copy_finish (task, error))
+        return FALSE;
+    }
+
+  return TRUE;
+}
+
 gboolean
 qsnap_capture_poll_copies (QsnapCapture *capture, gboolean *done, GError **error)
 {
@@ -37,6 +54,8 @@ qsnap_capture_poll_copies (QsnapCapture *capture, gboolean *done, GError **error
   qsnap_operation_set_disk_progress (capture->operation, all_done, all_total);
   if (!*done)
     return TRUE;
+  if (!finish (capture, error))
+    return FALSE;
 
   capture->copies_complete = TRUE;
   qsnap_journal_flag (&capture->journal, QSNAP_JOURNAL_COPIED);

@@ -13,11 +13,12 @@ G_BEGIN_DECLS
 #define QSNAP_JOURNAL_FILE "journal.json"
 
 /* Flags. It is being undone, and must not be sealed any more; the guest was stopped by an undo; it
- * was paused, and stood still until all its memory had come; all copies of disks are complete. Of
- * an overlay: the guest writes to its base again. */
+ * was paused, and stood still until all its memory had come; all jobs that copy disks have ended
+ * well; all copies of disks are complete. Of an overlay: the guest writes to its base again. */
 #define QSNAP_JOURNAL_UNDOING "undoing"
 #define QSNAP_JOURNAL_STOPPED "stopped-to-merge"
 #define QSNAP_JOURNAL_STAYED_PAUSED "stayed-paused"
+#define QSNAP_JOURNAL_JOBS_ENDED "jobs-ended"
 #define QSNAP_JOURNAL_COPIED "copied"
 #define QSNAP_JOURNAL_MERGED "merged"
 

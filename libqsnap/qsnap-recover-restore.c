@@ -59,7 +59,7 @@ restore_drive (QsnapCapture *capture, JsonObject *object, guint index)
   drive->new_fdset = -1;
   drive->internal_name = g_strdup (qsnap_json_get_string (object, "internal-name"));
   drive->merged = qsnap_json_get_bool (object, QSNAP_JOURNAL_MERGED, FALSE);
-  drive->copied = qsnap_json_get_bool (capture->journal.json, QSNAP_JOURNAL_COPIED, FALSE);
+  drive->copied = qsnap_json_get_bool (capture->journal.json, QSNAP_JOURNAL_JOBS_ENDED, FALSE);
   drive->size = qsnap_json_get_int (disk, "size", 0);
   drive->options = restore_options (drive, object);
   qsnap_file_identity_from_json (&drive->base, qsnap_json_get_object (disk, "base"));

@@ -53,29 +53,12 @@ qsnap_copy_action (QsnapDiskTask *task)
   return qsnap_json_object_new ("type", 's', "blockdev-backup", "data", 'o', data, NULL);
 }
 
-/* QEMU writes what it still holds of the image when its node is deleted. */
-static gboolean
-finish (QsnapDiskTask *task, const char *job, GError **error)
-{
-  QsnapDrive *drive = task->drive;
-
-  if (!qsnap_disk_job_check (task->qmp, job, "blockdev-backup", error) ||
-      !qsnap_disk_job_end (task->qmp, job, FALSE, error) || !qsnap_new_image_detach (task, error) ||
-      (drive->new_file != NULL && !qsnap_io_sync_path (drive->new_file, 0, error)))
-    return FALSE;
-
-  drive->copied = TRUE;
-
-  return TRUE;
-}
-
 gboolean
 qsnap_copy_poll (QsnapDiskTask *task, guint64 *done, guint64 *total, GError **error)
 {
   QsnapDrive *drive = task->drive;
   g_autofree char *job = job_of (task);
   g_autoptr (JsonObject) entry = NULL;
-  const char *status;
 
   *done = *total = (guint64)drive->size;
   if (drive->copied)
@@ -83,19 +66,36 @@ qsnap_copy_poll (QsnapDiskTask *task, guint64 *done, guint64 *total, GError **er
   if (!qsnap_disk_job_find (task->qmp, job, &entry, error))
     return FALSE;
 
-  status = qsnap_json_get_string (entry, "status");
-  if (g_strcmp0 (status, "concluded") == 0 && finish (task, job, error))
-    return TRUE;
-  if (entry != NULL && g_strcmp0 (status, "concluded") != 0)
+  if (entry == NULL)
+    g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_INTERFERED, "somebody else has removed the job %s",
+                 job);
+  else if (g_strcmp0 (qsnap_json_get_string (entry, "status"), "concluded") != 0)
     {
       *total = (guint64)qsnap_json_get_int (entry, "total-progress", 0);
       *done = (guint64)qsnap_json_get_int (entry, "current-progress", 0);
       return TRUE;
     }
+  else if (qsnap_disk_job_check (task->qmp, job, "blockdev-backup", error))
+    {
+      drive->copied = TRUE;
+      return TRUE;
+    }
+  g_prefix_error (error, "copying drive %s: ", qsnap_drive_label (drive));
 
-  if (entry == NULL)
-    g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_INTERFERED, "somebody else has removed the job %s",
-                 job);
+  return FALSE;
+}
+
+/* QEMU writes what it still holds of the image when its node is deleted. */
+gboolean
+qsnap_copy_finish (QsnapDiskTask *task, GError **error)
+{
+  QsnapDrive *drive = task->drive;
+  g_autofree char *job = job_of (task);
+
+  if (qsnap_disk_job_end (task->qmp, job, FALSE, error) && qsnap_new_image_detach (task, error) &&
+      (drive->new_file == NULL || qsnap_io_sync_path (drive->new_file, 0, error)))
+    return TRUE;
+
   g_prefix_error (error, "copying drive %s: ", qsnap_drive_label (drive));
 
   return FALSE;

@@ -55,7 +55,7 @@ typedef struct
   gboolean new_file_is_doubtful;
   /* The guest writes to its base again: what is in the overlay is old. */
   gboolean merged;
-  /* The copy is complete. */
+  /* The job that copies it has ended well. */
   gboolean copied;
   /* The image that holds the disk at the point in time, as it was then. */
   QsnapFileIdentity base;
