@@ -108,6 +108,15 @@ copy_bytes (MockQemu *mock, MockJob *job)
   return n >= 0 && pwrite (target->fd, bytes, (gsize)n, 0) == n;
 }
 
+static gboolean
+is_held (MockQemu *mock, MockJob *job)
+{
+  const char *node = mock->jobs->held_node;
+
+  return mock->jobs->held && job->done >= job->total / 2 && job->error == NULL &&
+         (node == NULL || g_str_equal (job->top, node));
+}
+
 static void
 advance (MockQemu *mock, gpointer data)
 {
@@ -115,7 +124,7 @@ advance (MockQemu *mock, gpointer data)
 
   if (job == NULL || !g_str_equal (job->status, "running"))
     return;
-  if (job->done >= job->total / 2 && job->error == NULL && mock->jobs->held)
+  if (is_held (mock, job))
     {
       mock_job_go_on (mock, job, advance);
       return;
@@ -160,13 +169,27 @@ mock_backup_abort (MockQemu *mock, gpointer id)
 }
 
 static void
-set_held (MockQemu *mock, gpointer data)
+set_held (MockQemu *mock, gpointer node)
 {
-  mock->jobs->held = GPOINTER_TO_INT (data);
+  mock->jobs->held = TRUE;
+  g_free (mock->jobs->held_node);
+  mock->jobs->held_node = g_strdup (node);
 }
 
 void
-mock_hold_backups (MockQemu *mock, gboolean held)
+mock_hold_backups (MockQemu *mock, const char *node)
 {
-  mock_call (mock, set_held, GINT_TO_POINTER (held));
+  mock_call (mock, set_held, (gpointer)node);
+}
+
+static void
+release (MockQemu *mock, G_GNUC_UNUSED gpointer data)
+{
+  mock->jobs->held = FALSE;
+}
+
+void
+mock_release_backups (MockQemu *mock)
+{
+  mock_call (mock, release, NULL);
 }

@@ -32,6 +32,7 @@ mock_jobs_free (MockJobs *jobs)
   g_ptr_array_unref (jobs->all);
   g_free (jobs->fail_type);
   g_free (jobs->fail_desc);
+  g_free (jobs->held_node);
   g_free (jobs);
 }
 

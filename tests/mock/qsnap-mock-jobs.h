@@ -31,8 +31,9 @@ struct _MockJobs
   guint delay;
   guint n_auto_ids;
   char *fail_type, *fail_desc;
-  /* Backups stay where they are at half of it. */
+  /* Backups stay where they are at half of it; those of this node only, unless it is NULL. */
   gboolean held;
+  char *held_node;
 };
 
 MockJob *mock_job_find (MockQemu *mock, const char *id);

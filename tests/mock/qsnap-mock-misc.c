@@ -467,10 +467,18 @@ mock_stop_guest (MockQemu *mock)
   mock_call (mock, run_handler, (gpointer) "stop");
 }
 
+/* QEMU refuses between the guest's stop and the end of its migration. */
+static void
+try_cont (MockQemu *mock, G_GNUC_UNUSED gpointer data)
+{
+  if (!g_str_equal (mock->misc->state, "finish-migrate"))
+    run_handler (mock, (gpointer) "cont");
+}
+
 void
 mock_cont_guest (MockQemu *mock)
 {
-  mock_call (mock, run_handler, (gpointer) "cont");
+  mock_call (mock, try_cont, NULL);
 }
 
 /* The actions' defaults are QEMU's: off means exit, reboot means reset. */

@@ -213,8 +213,9 @@ char *mock_dup_drive_node (MockQemu *mock, const char *device_or_qdev);
 guint mock_get_n_nodes (MockQemu *mock);
 guint mock_get_n_jobs (MockQemu *mock);
 void mock_set_job_delay (MockQemu *mock, guint milliseconds);
-/* Those of blockdev-backup stay at half of the image. */
-void mock_hold_backups (MockQemu *mock, gboolean held);
+/* Those of blockdev-backup, of @node or, if that is NULL, all, stay at half of the image. */
+void mock_hold_backups (MockQemu *mock, const char *node);
+void mock_release_backups (MockQemu *mock);
 /* The next job of @type ("create", "commit" or "backup") fails with @desc. */
 void mock_fail_job (MockQemu *mock, const char *type, const char *desc);
 

@@ -26,14 +26,20 @@ const Way ways[N_WAYS] = {
 };
 
 void
-trouble_set_up (Trouble *trouble, MockStyle style, const Way *way)
+trouble_set_up_drives (Trouble *trouble, MockStyle style, const Way *way, guint n_drives)
 {
   memset (trouble, 0, sizeof *trouble);
-  modes_set_up (&trouble->fixture, style, 1);
+  modes_set_up (&trouble->fixture, style, n_drives);
   trouble->way = way;
   trouble->cancellable = g_cancellable_new ();
   if (way->quiesce)
     agent_peer_start (&trouble->peer, NULL);
+}
+
+void
+trouble_set_up (Trouble *trouble, MockStyle style, const Way *way)
+{
+  trouble_set_up_drives (trouble, style, way, 1);
 }
 
 void

@@ -38,6 +38,8 @@ typedef struct
 } Trouble;
 
 void trouble_set_up (Trouble *trouble, MockStyle style, const Way *way);
+/* With more than the one drive. */
+void trouble_set_up_drives (Trouble *trouble, MockStyle style, const Way *way, guint n_drives);
 /* After fixture_open(). */
 void trouble_run (Trouble *trouble);
 const char *trouble_outcome (Trouble *trouble);

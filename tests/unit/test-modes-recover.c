@@ -84,6 +84,10 @@ typedef struct
   /* QEMU is dead as well. */
   gboolean gone;
   const char *state;
+  /* Of two disks the one whose copy takes long. */
+  const char *held_node;
+  /* The copies do not wait for the client's end. */
+  gboolean ends;
 } Case;
 
 /* QEMU is another process than the one whose number it has. */
@@ -104,7 +108,7 @@ static gpointer
 release_later (gpointer mock)
 {
   g_usleep (300 * 1000);
-  mock_hold_backups (mock, FALSE);
+  mock_release_backups (mock);
   return NULL;
 }
 
@@ -115,8 +119,9 @@ set_up (Death *death, MockStyle style, const Case *one)
   g_autofree char *directory = NULL;
 
   memset (death, 0, sizeof *death);
-  trouble_set_up (trouble, style, &ways[one->way]);
-  mock_hold_backups (trouble->fixture.mock, TRUE);
+  trouble_set_up_drives (trouble, style, &ways[one->way], one->held_node != NULL ? 2 : 1);
+  if (!one->ends)
+    mock_hold_backups (trouble->fixture.mock, one->held_node);
   death->nth = one->nth;
   mock_on_command (trouble->fixture.mock, one->command, kill_client, death);
   mock_start (trouble->fixture.mock);
@@ -201,6 +206,10 @@ static const Case cases[] = {
   { 7, "cont", 1, FALSE, FALSE, "running" },
   { 7, "query-jobs", 3, TRUE, FALSE, "running" },
   { 7, "query-jobs", 3, FALSE, TRUE, "running" },
+  { 7, "query-jobs", 14, TRUE, FALSE, "running", .held_node = "disk1" },
+  { 7, "job-dismiss", 2, TRUE, FALSE, "running", .ends = TRUE },
+  { 7, "blockdev-del", 1, TRUE, FALSE, "running", .ends = TRUE },
+  { 7, "blockdev-del", 2, FALSE, TRUE, "running", .ends = TRUE },
   /* disks-only, overlay, quiesce */
   { 6, "stop", 1, FALSE, FALSE, "running" },
   { 6, "transaction", 1, FALSE, FALSE, "running" },

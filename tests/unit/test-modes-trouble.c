@@ -70,7 +70,6 @@ cancel_in_phase (QsnapSession *session, G_GNUC_UNUSED GParamSpec *pspec, gpointe
     g_cancellable_cancel (trouble->cancellable);
 }
 
-/* A guest that was to stay paused goes on as well: there is no snapshot. */
 static void
 try_cancel_in (MockStyle style, const Way *way, QsnapPhase phase)
 {
@@ -84,31 +83,48 @@ try_cancel_in (MockStyle style, const Way *way, QsnapPhase phase)
   trouble_run (&trouble);
   g_test_message ("%s: cancelled in phase %d → %s", way->name, phase, trouble_outcome (&trouble));
   judge_cancelled (&trouble);
-  g_assert_null (trouble.snapshot);
   trouble_clear (&trouble);
 }
 
 static void
 test_cancel_in_phase (gconstpointer style)
 {
-  static const QsnapPhase phases[] = { QSNAP_PHASE_PREPARING, QSNAP_PHASE_PAUSING,
-                                       QSNAP_PHASE_SEALING };
+  static const QsnapPhase phases[] = { QSNAP_PHASE_PREPARING, QSNAP_PHASE_PAUSING };
+  guint other = GPOINTER_TO_INT (style) == MOCK_STYLE_10;
 
   for (guint i = 0; i < N_WAYS; i++)
-    for (guint j = 0; j < G_N_ELEMENTS (phases); j++)
-      try_cancel_in (GPOINTER_TO_INT (style), &ways[i], phases[j]);
+    try_cancel_in (GPOINTER_TO_INT (style), &ways[i], phases[(i + other) % 2]);
+}
+
+/* When all is saved, and QEMU is put back: a guest that was to stay paused goes on as well. */
+static void
+test_cancel_at_end (gconstpointer style)
+{
+  for (guint i = 0; i < N_WAYS; i++)
+    {
+      Trouble trouble;
+
+      trouble_set_up (&trouble, GPOINTER_TO_INT (style), &ways[i]);
+      trouble.nth = 2;
+      mock_on_command (trouble.fixture.mock, "set-action", cancel_at_command, &trouble);
+      fixture_open (&trouble.fixture);
+      trouble_run (&trouble);
+      g_test_message ("%s → %s", ways[i].name, trouble_outcome (&trouble));
+      g_assert_error (trouble.error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+      trouble_judge (&trouble);
+      trouble_clear (&trouble);
+    }
 }
 
 /* Its owner pauses a guest that goes on already, and keeps it so. */
 static void
-pause_and_cancel (QsnapSession *session, G_GNUC_UNUSED GParamSpec *pspec, gpointer user_data)
+pause_and_cancel (MockQemu *mock, JsonObject *arguments, gpointer user_data)
 {
   Trouble *trouble = user_data;
 
-  if (qsnap_session_get_phase (session) != QSNAP_PHASE_SEALING)
-    return;
-  mock_stop_guest (trouble->fixture.mock);
-  g_cancellable_cancel (trouble->cancellable);
+  cancel_at_command (mock, arguments, user_data);
+  if (trouble->count == trouble->nth)
+    mock_stop_guest (mock);
 }
 
 static void
@@ -122,9 +138,9 @@ test_paused_meanwhile (gconstpointer style)
       if (ways[i].leave == QSNAP_LEAVE_PAUSED)
         continue;
       trouble_set_up (&trouble, GPOINTER_TO_INT (style), &ways[i]);
+      trouble.nth = 2;
+      mock_on_command (trouble.fixture.mock, "set-action", pause_and_cancel, &trouble);
       fixture_open (&trouble.fixture);
-      g_signal_connect (trouble.fixture.session, "notify::phase", G_CALLBACK (pause_and_cancel),
-                        &trouble);
       trouble_run (&trouble);
       g_assert_error (trouble.error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
       state = mock_dup_run_state (trouble.fixture.mock);
@@ -185,7 +201,7 @@ test_copy_cancelled (gconstpointer style)
       GThread *thread;
 
       trouble_set_up (&trouble, GPOINTER_TO_INT (style), copies[i]);
-      mock_hold_backups (trouble.fixture.mock, TRUE);
+      mock_hold_backups (trouble.fixture.mock, NULL);
       fixture_open (&trouble.fixture);
       thread = g_thread_new ("cancel", act_on_job, &trouble);
       trouble_run (&trouble);
@@ -329,6 +345,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   fixture_add ("/modes-trouble/cancel-at-command", test_cancel_at_command);
   fixture_add ("/modes-trouble/cancel-in-phase", test_cancel_in_phase);
+  fixture_add ("/modes-trouble/cancel-at-end", test_cancel_at_end);
   fixture_add ("/modes-trouble/paused-meanwhile", test_paused_meanwhile);
   fixture_add ("/modes-trouble/copy-fails", test_copy_fails);
   fixture_add ("/modes-trouble/copy-cancelled", test_copy_cancelled);
