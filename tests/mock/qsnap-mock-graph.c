@@ -110,6 +110,15 @@ mock_graph_find_overlay (MockQemu *mock, const char *base, MockNode **overlay)
 }
 
 gboolean
+mock_graph_is_active (MockQemu *mock, GError **error)
+{
+  if (!g_str_equal (mock_run_state (mock), "postmigrate"))
+    return TRUE;
+  mock_fail (error, "Block node is inactive");
+  return FALSE;
+}
+
+gboolean
 mock_graph_is_child (MockQemu *mock, const char *name)
 {
   for (GList *l = mock->graph->nodes; l != NULL; l = l->next)

@@ -386,7 +386,8 @@ block_commit (MockQemu *mock, JsonObject *arguments, GError **error)
   if (!mock_graph_is_drive_root (mock, root->name) ||
       (root->job != NULL && g_str_equal (device, root->name)))
     return mock_fail (error, "Need a root block node");
-  if (!choose_nodes (mock, root, arguments, &top, &base, error))
+  if (!mock_graph_is_active (mock, error) ||
+      !choose_nodes (mock, root, arguments, &top, &base, error))
     return NULL;
   job = start_job (mock, id != NULL ? id : device, "commit", error);
   if (job == NULL)

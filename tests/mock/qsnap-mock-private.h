@@ -215,6 +215,8 @@ MockNode *mock_graph_resolve (MockQemu *mock, JsonNode *reference, GError **erro
 void mock_graph_replace (MockQemu *mock, const char *from, const char *to, const char *except);
 void mock_graph_collect (MockQemu *mock);
 gboolean mock_graph_is_drive_root (MockQemu *mock, const char *name);
+/* After a migration that has ended QEMU has let go of its images. FALSE sets @error. */
+gboolean mock_graph_is_active (MockQemu *mock, GError **error);
 gboolean mock_graph_is_child (MockQemu *mock, const char *name);
 /* A node that has @base as its backing. */
 gboolean mock_graph_find_overlay (MockQemu *mock, const char *base, MockNode **overlay);

@@ -170,7 +170,7 @@ delete_internal (MockQemu *mock, JsonObject *arguments, GError **error)
   JsonObject *info;
   JsonNode *result;
 
-  if (node == NULL)
+  if (node == NULL || !mock_graph_is_active (mock, error))
     return NULL;
   if (!find_internal (node, name, NULL))
     return mock_fail (error, "Snapshot with id 'null' and name '%s' does not exist on device '%s'",

@@ -332,6 +332,35 @@ test_endless (gconstpointer style)
   fixture_clear (&fixture);
 }
 
+/* --- copies of a guest that stands still --------------------------------------------------- */
+
+static void
+note_jobs (MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, gpointer user_data)
+{
+  *(guint *)user_data += mock_get_n_jobs (mock);
+}
+
+/* QEMU does not end a migration while a job writes. */
+static void
+test_copies_first (gconstpointer style)
+{
+  Fixture fixture;
+  g_autoptr (QsnapSnapshotOptions) options = NULL;
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  guint n_jobs = 0;
+  g_autoptr (GError) error = NULL;
+
+  modes_set_up (&fixture, GPOINTER_TO_INT (style), 1);
+  mock_set_job_delay (fixture.mock, 50);
+  mock_on_command (fixture.mock, "migrate", note_jobs, &n_jobs);
+  fixture_open (&fixture);
+  options = modes_options (&fixture, QSNAP_SNAPSHOT_MODE_STOPPED, QSNAP_DISK_MODE_COPY);
+  snapshot = modes_capture (&fixture, options, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (n_jobs, ==, 0);
+  fixture_clear (&fixture);
+}
+
 /* --- file systems -------------------------------------------------------------------------- */
 
 typedef struct
@@ -671,6 +700,7 @@ main (int argc, char **argv)
   fixture_add ("/modes/leave", test_leave);
   fixture_add ("/modes/fallback", test_fallback);
   fixture_add ("/modes/endless", test_endless);
+  fixture_add ("/modes/copies-first", test_copies_first);
   fixture_add ("/modes/quiesce", test_quiesce);
   fixture_add ("/modes/mixed", test_mixed);
   g_test_add_func ("/modes/auto", test_auto);
