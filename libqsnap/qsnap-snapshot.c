@@ -17,7 +17,6 @@
 #include "qsnap-json.h"
 #include "qsnap-manifest-disk.h"
 #include "qsnap-manifest.h"
-#include "qsnap-qemu-img.h"
 
 #define LOCK_PATIENCE_US (3 * G_USEC_PER_SEC)
 #define LOCK_POLL_US (10 * 1000)
@@ -655,27 +654,6 @@ qsnap_snapshot_check_sealed (QsnapSnapshot *self, GError **error)
   return FALSE;
 }
 
-static gboolean
-check_internal (JsonObject *disk, GError **error)
-{
-  JsonObject *base = qsnap_json_get_object (disk, "base");
-  const char *file = qsnap_json_get_string (base, "file");
-  const char *name = qsnap_json_get_string (base, "snapshot");
-  gboolean there;
-
-  if (qsnap_manifest_disk_mode (disk) != QSNAP_DISK_MODE_INTERNAL)
-    return TRUE;
-  if (!qsnap_qemu_img_has_snapshot (file, name, &there, error))
-    return FALSE;
-  if (there)
-    return TRUE;
-
-  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "%s has no snapshot %s any more", file,
-               name);
-
-  return FALSE;
-}
-
 gboolean
 qsnap_snapshot_check_bases (QsnapSnapshot *self, JsonObject *manifest, GError **error)
 {
@@ -683,8 +661,7 @@ qsnap_snapshot_check_bases (QsnapSnapshot *self, JsonObject *manifest, GError **
   g_autofree char *path = g_file_get_path (self->directory);
 
   for (guint i = 0; i < json_array_get_length (disks); i++)
-    if (!qsnap_manifest_disk_check_base (qsnap_json_array_object (disks, i), path, error) ||
-        !check_internal (qsnap_json_array_object (disks, i), error))
+    if (!qsnap_manifest_disk_check_base (qsnap_json_array_object (disks, i), path, error))
       return FALSE;
 
   return TRUE;

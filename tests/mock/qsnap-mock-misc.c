@@ -338,7 +338,7 @@ query_balloon (G_GNUC_UNUSED MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments
 CANNED (query_nothing, "[]")
 CANNED (query_name, "{\"name\": \"mock-guest\"}")
 CANNED (query_uuid, "{\"UUID\": \"b9c4a1de-0d5c-4c0b-9d3a-6f1f2a3b4c5d\"}")
-CANNED (query_kvm, "{\"enabled\": false, \"present\": true}")
+CANNED (query_kvm, "{\"enabled\": true, \"present\": true}")
 CANNED (query_target, "{\"arch\": \"x86_64\"}")
 CANNED (query_current_machine, "{\"wakeup-suspend-support\": true}")
 CANNED (query_chardev,
