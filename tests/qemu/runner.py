@@ -36,6 +36,7 @@ class Test:
     needs_qsnap: bool
     alone: bool       # compares times, or needs the whole machine
     shows: bool       # what it prints is worth reading even if it passes
+    spare: bool       # with this version in the full count only
 
     @property
     def name(self):
@@ -74,11 +75,14 @@ class Run:
         raise harness.Skip(reason)
 
 
-def test(versions=harness.VERSIONS, small=1, full=None, timeout=60, needs_qsnap=True, alone=False, shows=False):
-    """Registers a test: once for each QEMU version, or once without any."""
+def test(versions=harness.VERSIONS, small=1, full=None, timeout=60, needs_qsnap=True, alone=False, shows=False,
+         small_version=None):
+    """Registers a test: once for each QEMU version, or once without any; in the small count with small_version only, if that
+    is given."""
     def register(function):
         for version in versions or (None,):
-            _tests.append(Test(function, version, small, full or small, timeout, needs_qsnap, alone, shows))
+            spare = small_version is not None and version != small_version
+            _tests.append(Test(function, version, small, full or small, timeout, needs_qsnap, alone, shows, spare))
         return function
     return register
 
@@ -213,7 +217,7 @@ def main():
     parser.add_argument('--list', action='store_true')
     options = parser.parse_args()
 
-    tests = selected(options.k, options.qemu)
+    tests = [one for one in selected(options.k, options.qemu) if options.full or options.k or not one.spare]
     if options.list:
         for one in tests:
             print(f'{one.name}  small {one.small}, full {one.full}, {one.timeout} s')

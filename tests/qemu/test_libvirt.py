@@ -70,7 +70,7 @@ def capture_and_go_on(run, folder, disk_mode):
     return domain, qemu
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def libvirt_guest_is_captured_by_copying(run):
     """And again on what libvirt has made of its disks meanwhile."""
     domain, qemu = capture_and_go_on(run, run.folder, 'copy')
@@ -79,7 +79,7 @@ def libvirt_guest_is_captured_by_copying(run):
     assert_comes_back(qemu, capture(domain, qemu, capturer, run.file('after'), 'copy'))
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def libvirt_guest_is_captured_by_cloning(run):
     folder = run.file('btrfs')
     problem = processes.mount_cloning(folder)
@@ -88,7 +88,7 @@ def libvirt_guest_is_captured_by_cloning(run):
     capture_and_go_on(run, folder, 'clone')
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='7.2')
 def libvirt_guest_is_refused_overlays(run):
     """libvirt would not know of them. Who takes that on himself gets them."""
     domain, qemu = boot(run, run.folder)

@@ -130,7 +130,7 @@ def every_memory_mode(run):
     assert_as_it_was(qemu, before)
 
 
-@test(small=1, full=3, timeout=400)
+@test(small=1, full=3, timeout=400, small_version='7.2')
 def every_combination(run):
     """All that make sense; in the full count only, but for the first."""
     folder = cloning_folder(run, 'btrfs')
@@ -147,7 +147,7 @@ def every_combination(run):
 
 # What single modes promise
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def copies_stand_alone(run):
     """A snapshot that was moved comes back after the original disks are gone."""
     qemu = run.boot(run.disks(2, 'qcow2'))
@@ -160,7 +160,7 @@ def copies_stand_alone(run):
     revert(qemu, captured).assert_came_back().kill()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def copies_of_the_top_only(run):
     """The copy stands on the template, as the guest's image does."""
     template = harness.create_disk(run.file('template.qcow2'), 'qcow2')
@@ -173,7 +173,7 @@ def copies_of_the_top_only(run):
     qemu.assert_alive()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def clones_with_what_qcow2_has(run):
     """Lazy refcounts, a persistent bitmap, a backing file whose name is relative."""
     folder = cloning_folder(run, 'xfs')
@@ -194,7 +194,7 @@ def clones_with_what_qcow2_has(run):
     qsnapcmd.run('delete', captured.directory)
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def bitmaps_go_on(run):
     """Who makes incremental backups finds its bitmap in the overlay."""
     image = harness.create_disk(run.file('disk0.qcow2'), 'qcow2')
@@ -208,7 +208,7 @@ def bitmaps_go_on(run):
         [('backup', True, True)], inserted['dirty-bitmaps']
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='10.0')
 def auto_clones_where_it_can(run):
     folder = cloning_folder(run, 'btrfs')
     qemu = run.boot(disks_in(folder, ['raw']))
@@ -224,7 +224,7 @@ def auto_clones_where_it_can(run):
         raise AssertionError('cloned to another file system')
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='7.2')
 def excluded_disks(run):
     """And a read-only one, which is recorded."""
     cdrom = harness.create_disk(run.file('cdrom.raw'), size='1M')
@@ -250,7 +250,7 @@ def excluded_disks(run):
     reverted.kill()
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='10.0')
 def prepared_overlay(run):
     """Of a name of the caller's own, in the right way and in wrong ones."""
     qemu = run.boot(run.disks(1))
@@ -302,7 +302,7 @@ def start_slow_copy(run, qemu, name):
     return directory, running
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def copying_is_cancelled(run):
     qemu = run.boot(run.disks(1, size='512M'))
     qemu.work_hard(fill_mib=16)
@@ -321,7 +321,7 @@ def copying_is_cancelled(run):
     qemu.assert_alive()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def application_dies_while_copying(run):
     """QEMU goes on copying; recovery waits for it, and seals."""
     qemu = run.boot(run.disks(1, size='512M'))
@@ -355,7 +355,7 @@ class NbdServer:
         self._process.wait(10)
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def copy_to_an_nbd_server(run):
     qemu = run.boot(run.disks(1, 'qcow2'))
     qemu.work_hard(fill_mib=32)
@@ -368,7 +368,7 @@ def copy_to_an_nbd_server(run):
     qemu.assert_alive()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def overlay_on_an_nbd_server(run):
     """The guest goes on there."""
     qemu = run.boot(run.disks(1, 'qcow2'))
@@ -411,7 +411,7 @@ def leave(run):
     assert_comes_back(qemu, captured, 'instant')
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='10.0')
 def quit_without_memory(run):
     qemu = run.boot(run.disks(1))
     qemu.work_hard(fill_mib=16)
@@ -466,7 +466,7 @@ def live_comes_to_an_end(run):
     revert(qemu, captured).assert_came_back().kill()
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='7.2')
 def monitor_over_tcp_has_its_disks_only(run):
     qemu = run.boot(run.disks(1), extra=['-chardev', 'socket,id=tcp,host=127.0.0.1,port=0,server=on,wait=off',
                                          '-mon', 'chardev=tcp,mode=control'])
@@ -481,7 +481,7 @@ def monitor_over_tcp_has_its_disks_only(run):
 
 # Quiesce
 
-@test(timeout=60)
+@test(timeout=60, small_version='10.0')
 def quiesced(run):
     """Frozen before the disks are snapshot, thawed as soon as the guest runs."""
     qemu = run.boot(run.disks(1))
