@@ -100,7 +100,7 @@ def greeting_never_comes(run):
         error_of('check', path, timeout=100)
 
 
-@test()
+@test(small_version='10.0')
 def monitor_is_taken(run):
     """QEMU's chardev serves one client: a second one gets no greeting."""
     qemu = run.boot()

@@ -233,7 +233,7 @@ def another_client_stops_and_continues(run):
         run.skip(f'QEMU {run.version} crashed (signal {-status}): {qemu.stderr().strip()[-300:]}')
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def second_capture_while_one_runs(run):
     """The first one has the monitor that libqsnap was told of; the other comes through the second."""
     qemu = boot_with_slow_save(run)
@@ -274,7 +274,7 @@ def interrupt_while_memory_is_saved(run):
 
 # Every kind of guest
 
-@test(timeout=90, alone=True)
+@test(timeout=90, alone=True, small_version='7.2')
 def same_pause_without_debug_threads(run):
     def median_pause(debug_threads):
         qemu = run.boot([Disk(harness.create_disk(run.file(f'threads-{debug_threads}.raw')))], debug_threads=debug_threads)

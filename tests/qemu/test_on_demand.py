@@ -150,7 +150,7 @@ def clones_on_demand(run):
         one.assert_consistent()
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='7.2')
 def application_lets_go_of_the_guest(run):
     """The guest gets all of its memory, with nobody there who asked for it."""
     qemu, captured = boot_and_capture(run)

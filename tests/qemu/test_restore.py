@@ -74,7 +74,7 @@ def revert_of_every_kind_of_blockdev(run):
                                      ('qcow2', 'virtio', 'blockdev-nested'), ('raw', 'scsi', 'blockdev')))
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def revert_of_disks_on_ide(run):
     """On "pc", because Debian's cloud kernel has no AHCI."""
     capture_and_revert(run, disks_of(run, ('qcow2', 'hda', ''), ('raw', 'ide', 'drive')), machine='pc')
@@ -105,7 +105,7 @@ def revert_of_pflash(run):
     qemu.assert_alive()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def revert_of_numa_backends(run):
     capture_and_revert(run, memory='numa')
 
