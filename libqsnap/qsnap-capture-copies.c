@@ -4,6 +4,7 @@
 
 #include "disk/qsnap-copy.h"
 #include "disk/qsnap-disk-check.h"
+#include "disk/qsnap-disk-job.h"
 #include "qsnap-capture-private.h"
 
 /* The copies of disks, which QEMU makes beside all else from the point in time on. */
@@ -31,11 +32,16 @@ gboolean
 qsnap_capture_poll_copies (QsnapCapture *capture, gboolean *done, GError **error)
 {
   guint64 all_done = 0, all_total = 0;
+  g_autoptr (JsonNode) jobs = NULL;
 
   *done = TRUE;
   if (capture->copies_complete ||
       !qsnap_disks_have_mode (capture->guest->drives, QSNAP_DISK_MODE_COPY))
     return TRUE;
+
+  jobs = qsnap_disk_jobs_query (capture->qmp, error);
+  if (jobs == NULL)
+    return FALSE;
 
   for (guint i = 0; i < capture->tasks->len; i++)
     {
@@ -44,7 +50,7 @@ qsnap_capture_poll_copies (QsnapCapture *capture, gboolean *done, GError **error
 
       if (task->drive->mode != QSNAP_DISK_MODE_COPY)
         continue;
-      if (!qsnap_copy_poll (task, &one_done, &one_total, error))
+      if (!qsnap_copy_judge (task, jobs, &one_done, &one_total, error))
         return FALSE;
       all_done += one_done;
       all_total += one_total;

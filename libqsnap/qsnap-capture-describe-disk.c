@@ -8,6 +8,7 @@
 #include "disk/qsnap-new-image.h"
 #include "qsnap-capture-private.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest-disk.h"
 #include "qsnap-manifest.h"
 
 /* A disk, for the manifest. */
@@ -43,10 +44,8 @@ name_of_file (const char *file, const char *directory)
 static JsonObject *
 backing_to_json (QsnapDrive *drive)
 {
-  return drive->backing_format != NULL
-             ? qsnap_json_object_new ("file", 's', drive->chain[0], "format", 's',
-                                      drive->backing_format, NULL)
-             : NULL;
+  return qsnap_json_object_new ("file", 's', drive->chain[0], "format", 's', drive->backing_format,
+                                NULL);
 }
 
 static JsonObject *
@@ -65,8 +64,8 @@ new_base (QsnapDrive *drive, const char *directory)
   json_object_set_string_member (base, "format", drive->new_format);
   if (drive->mode == QSNAP_DISK_MODE_CLONE && drive->backing_format != NULL)
     json_object_set_object_member (base, "backing", backing_to_json (drive));
-  if ((drive->mode == QSNAP_DISK_MODE_CLONE || qsnap_copy_stands_on_backing (drive)) &&
-      drive->backing_format != NULL)
+  if ((drive->mode == QSNAP_DISK_MODE_CLONE && drive->backing_format != NULL) ||
+      qsnap_copy_stands_on_backing (drive))
     json_object_set_array_member (base, "chain", chain_to_json (drive));
 
   return base;
@@ -90,12 +89,6 @@ own_base (QsnapDrive *drive)
   return base;
 }
 
-static gboolean
-is_in_new_image (QsnapDiskMode mode)
-{
-  return mode == QSNAP_DISK_MODE_CLONE || mode == QSNAP_DISK_MODE_COPY;
-}
-
 static JsonObject *
 overlay_to_json (QsnapDrive *drive)
 {
@@ -109,7 +102,7 @@ overlay_to_json (QsnapDrive *drive)
 JsonObject *
 qsnap_capture_describe_disk (QsnapDrive *drive, const char *directory)
 {
-  gboolean in_new = is_in_new_image (drive->mode);
+  gboolean in_new = qsnap_disk_mode_has_own_image (drive->mode);
 
   return qsnap_json_object_new (
       "device", 's', qsnap_drive_label (drive), "qdev", 's', drive->qdev, "node", 's', drive->node,

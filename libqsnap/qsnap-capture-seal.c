@@ -10,6 +10,7 @@
 #include "memory/qsnap-io.h"
 #include "qsnap-capture-private.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest-disk.h"
 #include "qsnap-manifest.h"
 #include "qsnap-qemu-img.h"
 #include "qsnap-snapshot-private.h"
@@ -56,17 +57,12 @@ open_converted (
   return fd;
 }
 
-static gboolean
-is_in_new_image (QsnapDrive *drive)
-{
-  return drive->mode == QSNAP_DISK_MODE_CLONE || drive->mode == QSNAP_DISK_MODE_COPY;
-}
-
 static int
 open_nvram (QsnapCapture *capture, QsnapDrive *drive, GError **error)
 {
-  const char *file = is_in_new_image (drive) ? drive->new_file : drive->file;
-  const char *format = is_in_new_image (drive) ? drive->new_format : qsnap_drive_format (drive);
+  const char *file = qsnap_disk_mode_has_own_image (drive->mode) ? drive->new_file : drive->file;
+  const char *format =
+      qsnap_disk_mode_has_own_image (drive->mode) ? drive->new_format : qsnap_drive_format (drive);
   int fd;
 
   if (!g_str_equal (format, "raw"))
@@ -90,7 +86,7 @@ take_nvram_of_base (QsnapCapture *capture, JsonObject *memory, QsnapDrive *drive
   int fd;
 
   if (drive->mode == QSNAP_DISK_MODE_EXCLUDE ||
-      (is_in_new_image (drive) && drive->new_file == NULL))
+      (qsnap_disk_mode_has_own_image (drive->mode) && drive->new_file == NULL))
     return TRUE;
 
   fd = open_nvram (capture, drive, error);

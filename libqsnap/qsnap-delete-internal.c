@@ -10,25 +10,9 @@
 
 /* Snapshots inside images. One that is not there any more is as good as deleted. */
 
-static QsnapDrive *
-find_drive (GPtrArray *drives, const char *file)
-{
-  for (guint i = 0; i < drives->len; i++)
-    {
-      QsnapDrive *drive = drives->pdata[i];
-
-      if (drive->file != NULL && qsnap_is_same_file (drive->file, file))
-        return drive;
-    }
-
-  return NULL;
-}
-
 static gboolean
 delete_offline (const char *file, const char *name, GError **error)
 {
-  gboolean there;
-
   if (qsnap_image_is_locked (file))
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY,
@@ -37,8 +21,7 @@ delete_offline (const char *file, const char *name, GError **error)
       return FALSE;
     }
 
-  return qsnap_qemu_img_has_snapshot (file, name, &there, error) &&
-         (!there || qsnap_qemu_img_delete_snapshot (file, name, error));
+  return qsnap_qemu_img_delete_snapshot (file, name, error);
 }
 
 static gboolean
@@ -47,7 +30,7 @@ delete_one (QsnapDelete *deletion, GPtrArray *drives, JsonObject *disk, GError *
   JsonObject *base = qsnap_json_get_object (disk, "base");
   const char *file = qsnap_json_get_string (base, "file");
   const char *name = qsnap_json_get_string (base, "snapshot");
-  QsnapDrive *drive = drives != NULL ? find_drive (drives, file) : NULL;
+  QsnapDrive *drive = drives != NULL ? qsnap_delete_find_drive (drives, file) : NULL;
   QsnapDiskTask task = { .drive = drive };
 
   if (drive == NULL)

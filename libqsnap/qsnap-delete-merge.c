@@ -68,6 +68,20 @@ on_stop (gpointer data, GError **error)
 
 static const QsnapMergeFuncs merge_funcs = { on_progress, on_complete, on_stop };
 
+QsnapDrive *
+qsnap_delete_find_drive (GPtrArray *drives, const char *file)
+{
+  for (guint i = 0; i < drives->len; i++)
+    {
+      QsnapDrive *drive = drives->pdata[i];
+
+      if (drive->file != NULL && qsnap_is_same_file (drive->file, file))
+        return drive;
+    }
+
+  return NULL;
+}
+
 static gboolean
 is_on_overlay (QsnapDelete *deletion, QsnapDeleteDisk *disk, gboolean *on_overlay, GError **error)
 {
@@ -77,14 +91,7 @@ is_on_overlay (QsnapDelete *deletion, QsnapDeleteDisk *disk, gboolean *on_overla
   if (drives == NULL)
     return FALSE;
 
-  *on_overlay = FALSE;
-  for (guint i = 0; i < drives->len; i++)
-    {
-      QsnapDrive *drive = drives->pdata[i];
-
-      if (drive->file != NULL && qsnap_is_same_file (drive->file, disk->overlay))
-        *on_overlay = TRUE;
-    }
+  *on_overlay = qsnap_delete_find_drive (drives, disk->overlay) != NULL;
 
   return TRUE;
 }

@@ -82,6 +82,9 @@ void qsnap_delete_unmark (QsnapDelete *deletion);
 /* What is left of the directory, the mark last. */
 gboolean qsnap_delete_remove_files (QsnapDelete *deletion, GError **error);
 
+/* The one whose image is @file, or NULL. */
+QsnapDrive *qsnap_delete_find_drive (GPtrArray *drives, const char *file);
+
 /* Snapshots inside images: by the guest's QEMU, or where no QEMU has the image open. */
 gboolean qsnap_delete_internal (QsnapDelete *deletion, GError **error);
 

@@ -12,6 +12,12 @@
 
 /* --- reading ------------------------------------------------------------------------------- */
 
+gboolean
+qsnap_disk_mode_has_own_image (QsnapDiskMode mode)
+{
+  return mode == QSNAP_DISK_MODE_CLONE || mode == QSNAP_DISK_MODE_COPY;
+}
+
 /* The first manifests had no other mode. */
 QsnapDiskMode
 qsnap_manifest_disk_mode (JsonObject *disk)
@@ -95,12 +101,6 @@ qsnap_manifest_disk_identify (JsonObject *disk, const QsnapFileIdentity *identit
 
   for (GList *l = names; l != NULL; l = l->next)
     json_object_set_member (base, l->data, json_object_dup_member (members, l->data));
-}
-
-static gboolean
-is_in_new_image (QsnapDiskMode mode)
-{
-  return mode == QSNAP_DISK_MODE_CLONE || mode == QSNAP_DISK_MODE_COPY;
 }
 
 /* --- checking ------------------------------------------------------------------------------ */
@@ -199,7 +199,7 @@ check_disk (JsonObject *disk, GError **error)
   if (!check_base (disk, error))
     return FALSE;
 
-  if (is_in_new_image (qsnap_manifest_disk_mode (disk)))
+  if (qsnap_disk_mode_has_own_image (qsnap_manifest_disk_mode (disk)))
     return qsnap_manifest_check_members (disk, "disks: ", source, error) &&
            qsnap_manifest_check_strings (qsnap_json_get_object (disk, "source"), "chain", error);
 

@@ -9,6 +9,9 @@ G_BEGIN_DECLS
 
 /* The disks of a manifest (docs/file-format.md). */
 
+/* Whether the snapshot has an image beside the guest's. */
+gboolean qsnap_disk_mode_has_own_image (QsnapDiskMode mode);
+
 /* What its base is, in a manifest that was begun before that was known. */
 void qsnap_manifest_disk_identify (JsonObject *disk, const QsnapFileIdentity *base);
 

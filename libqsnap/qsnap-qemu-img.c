@@ -104,32 +104,36 @@ qsnap_qemu_img_commit (const char *overlay,
          qsnap_qemu_img_run (commit, NULL, cancellable, error);
 }
 
-gboolean
-qsnap_qemu_img_has_snapshot (const char *file, const char *name, gboolean *there, GError **error)
+JsonNode *
+qsnap_qemu_img_info (const char *file, GError **error)
 {
   const char *const command[] = { "qemu-img", "info",  "-U", "--output=json",
                                   "-f",       "qcow2", file, NULL };
-  g_autoptr (JsonNode) reply = NULL;
-  JsonArray *list;
+  JsonNode *reply = NULL;
 
-  if (!qsnap_qemu_img_run (command, &reply, NULL, error))
-    return FALSE;
+  return qsnap_qemu_img_run (command, &reply, NULL, error) ? reply : NULL;
+}
 
-  *there = FALSE;
-  list = qsnap_json_get_array (qsnap_json_object (reply), "snapshots");
+static gboolean
+has_snapshot (JsonObject *info, const char *name)
+{
+  JsonArray *list = qsnap_json_get_array (info, "snapshots");
+
   for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
-    *there |=
-        g_strcmp0 (qsnap_json_get_string (qsnap_json_array_object (list, i), "name"), name) == 0;
+    if (g_strcmp0 (qsnap_json_get_string (qsnap_json_array_object (list, i), "name"), name) == 0)
+      return TRUE;
 
-  return TRUE;
+  return FALSE;
 }
 
 gboolean
 qsnap_qemu_img_delete_snapshot (const char *file, const char *name, GError **error)
 {
   const char *const command[] = { "qemu-img", "snapshot", "-q", "-d", name, file, NULL };
+  g_autoptr (JsonNode) reply = qsnap_qemu_img_info (file, error);
 
-  return qsnap_qemu_img_run (command, NULL, NULL, error);
+  return reply != NULL && (!has_snapshot (qsnap_json_object (reply), name) ||
+                           qsnap_qemu_img_run (command, NULL, NULL, error));
 }
 
 gboolean

@@ -26,12 +26,13 @@ gboolean qsnap_qemu_img_commit (const char *overlay,
                                 GCancellable *cancellable,
                                 GError **error);
 
+/* What is known of a qcow2 image, which may be in use. */
+JsonNode *qsnap_qemu_img_info (const char *file, GError **error);
+
 /* Whether a qcow2 image holds anything itself: what it does is at depth 0 of its chain. */
 gboolean qsnap_qemu_img_holds_something (const char *file, gboolean *holds, GError **error);
 
-/* Snapshots inside a qcow2 image. */
-gboolean
-qsnap_qemu_img_has_snapshot (const char *file, const char *name, gboolean *there, GError **error);
+/* Deletes a snapshot inside a qcow2 image, if it is there. */
 gboolean qsnap_qemu_img_delete_snapshot (const char *file, const char *name, GError **error);
 
 G_END_DECLS

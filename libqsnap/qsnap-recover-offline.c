@@ -20,25 +20,6 @@
  * does have open after all. What it must not do is to merge an overlay into a base that has been
  * used without it since, or to remove one that another image stands on. */
 
-/* --- qemu-img ------------------------------------------------------------------------------ */
-
-static JsonNode *
-ask_image (const char *file, GError **error)
-{
-  const char *const info[] = {
-    "qemu-img", "info", "-U", "--output=json", "-f", "qcow2", file, NULL
-  };
-  JsonNode *reply = NULL;
-
-  return qsnap_qemu_img_run (info, &reply, NULL, error) ? reply : NULL;
-}
-
-static gboolean
-is_reused (QsnapDrive *drive)
-{
-  return drive->options != NULL && qsnap_disk_options_get_reuse (drive->options);
-}
-
 /* --- may it be merged ---------------------------------------------------------------------- */
 
 static gboolean G_GNUC_PRINTF (3, 4)
@@ -77,12 +58,12 @@ check_owner (QsnapCapture *capture, QsnapDrive *drive, const struct stat *found,
 static gboolean
 check_overlay (QsnapDrive *drive, GError **error)
 {
-  g_autoptr (JsonNode) reply = ask_image (drive->new_file, error);
+  g_autoptr (JsonNode) reply = qsnap_qemu_img_info (drive->new_file, error);
   JsonObject *info = qsnap_json_object (reply);
 
   if (reply == NULL)
     return FALSE;
-  if (qsnap_overlay_stands_on_base (drive) &&
+  if (qsnap_overlay_stands_on_base (drive, info) &&
       g_strcmp0 (qsnap_json_get_string (info, "backing-filename-format"), drive->driver) == 0)
     return TRUE;
 
@@ -143,7 +124,7 @@ check_nothing_on_it (QsnapDrive *drive, GError **error)
       if (strstr (name, ".qsnap-") == NULL || g_str_equal (path, drive->new_file))
         continue;
 
-      reply = ask_image (path, NULL);
+      reply = qsnap_qemu_img_info (path, NULL);
       if (g_strcmp0 (qsnap_json_get_string (qsnap_json_object (reply), "full-backing-filename"),
                      drive->new_file) == 0)
         return refuse (error, QSNAP_ERROR_BLOCKED, "%s stands on it", path);
@@ -204,27 +185,7 @@ merge_and_remove (QsnapCapture *capture, QsnapDrive *drive, GError **error)
       return FALSE;
     }
 
-  return is_reused (drive) || !qsnap_new_image_is_ours (drive) || g_unlink (drive->new_file) == 0 ||
-         errno == ENOENT || qsnap_io_fail (error, errno, "cannot remove %s", drive->new_file);
-}
-
-/* In the snapshot's directory it goes with that. */
-static gboolean
-remove_copy (QsnapDrive *drive, GError **error)
-{
-  return drive->new_file == NULL || !qsnap_new_image_is_ours (drive) ||
-         g_unlink (drive->new_file) == 0 || errno == ENOENT ||
-         qsnap_io_fail (error, errno, "cannot remove %s", drive->new_file);
-}
-
-/* There may be none. */
-static gboolean
-delete_internal (QsnapDrive *drive, GError **error)
-{
-  gboolean there;
-
-  return qsnap_qemu_img_has_snapshot (drive->file, drive->internal_name, &there, error) &&
-         (!there || qsnap_qemu_img_delete_snapshot (drive->file, drive->internal_name, error));
+  return qsnap_new_image_remove_file (drive, error);
 }
 
 static gboolean
@@ -235,9 +196,9 @@ undo_disk (QsnapCapture *capture, QsnapDrive *drive, GError **error)
     case QSNAP_DISK_MODE_OVERLAY:
       return merge_and_remove (capture, drive, error);
     case QSNAP_DISK_MODE_COPY:
-      return remove_copy (drive, error);
+      return qsnap_new_image_remove_file (drive, error);
     case QSNAP_DISK_MODE_INTERNAL:
-      return delete_internal (drive, error);
+      return qsnap_qemu_img_delete_snapshot (drive->file, drive->internal_name, error);
     case QSNAP_DISK_MODE_CLONE:
     case QSNAP_DISK_MODE_EXCLUDE:
     case QSNAP_DISK_MODE_AUTO:

@@ -84,8 +84,7 @@ qsnap_clone_plan (QsnapDrive *drive, const char *directory, guint index)
       g_strdup_printf ("%s/" QSNAP_DISKS_DIR "/disk%u.%s", directory, index, drive->new_format);
 }
 
-/* What the host holds dirty of the image is written now, not while the guest stands still. The file
- * goes with the snapshot's directory. */
+/* The file goes with the snapshot's directory. */
 gboolean
 qsnap_clone_prepare (QsnapDiskTask *task, QsnapUndo *undo, GError **error)
 {
@@ -98,8 +97,6 @@ qsnap_clone_prepare (QsnapDiskTask *task, QsnapUndo *undo, GError **error)
   task->clone_fd = open (drive->new_file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (task->clone_fd < 0)
     return qsnap_io_fail (error, errno, "cannot create the clone %s", drive->new_file);
-
-  (void)fdatasync (task->source_fd);
 
   return TRUE;
 }

@@ -54,17 +54,16 @@ qsnap_copy_action (QsnapDiskTask *task)
 }
 
 gboolean
-qsnap_copy_poll (QsnapDiskTask *task, guint64 *done, guint64 *total, GError **error)
+qsnap_copy_judge (
+    QsnapDiskTask *task, JsonNode *jobs, guint64 *done, guint64 *total, GError **error)
 {
   QsnapDrive *drive = task->drive;
   g_autofree char *job = job_of (task);
-  g_autoptr (JsonObject) entry = NULL;
+  JsonObject *entry = qsnap_disk_jobs_find (jobs, job);
 
   *done = *total = (guint64)drive->size;
   if (drive->copied)
     return TRUE;
-  if (!qsnap_disk_job_find (task->qmp, job, &entry, error))
-    return FALSE;
 
   if (entry == NULL)
     g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_INTERFERED, "somebody else has removed the job %s",
@@ -75,7 +74,7 @@ qsnap_copy_poll (QsnapDiskTask *task, guint64 *done, guint64 *total, GError **er
       *done = (guint64)qsnap_json_get_int (entry, "current-progress", 0);
       return TRUE;
     }
-  else if (qsnap_disk_job_check (task->qmp, job, "blockdev-backup", error))
+  else if (qsnap_disk_job_check (entry, "blockdev-backup", error))
     {
       drive->copied = TRUE;
       return TRUE;

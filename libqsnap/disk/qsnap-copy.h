@@ -15,8 +15,10 @@ void qsnap_copy_plan (QsnapDrive *drive, const char *directory, guint index);
 gboolean qsnap_copy_stands_on_backing (QsnapDrive *drive);
 JsonObject *qsnap_copy_action (QsnapDiskTask *task);
 
-/* Sets drive->copied when the job has ended well; @done and @total get how many bytes of it are. */
-gboolean qsnap_copy_poll (QsnapDiskTask *task, guint64 *done, guint64 *total, GError **error);
+/* By QEMU's list of jobs. Sets drive->copied when the job has ended well; @done and @total get how
+ * many bytes of it are. */
+gboolean qsnap_copy_judge (
+    QsnapDiskTask *task, JsonNode *jobs, guint64 *done, guint64 *total, GError **error);
 
 /* After that: it is put on stable storage, and QEMU lets go of it. May be done once more by
  * somebody else. */

@@ -12,23 +12,38 @@
 #define END_PATIENCE_MS (5 * 60 * 1000)
 #define POLL_MS 50
 
+JsonNode *
+qsnap_disk_jobs_query (QsnapQmp *qmp, GError **error)
+{
+  return qsnap_qmp_run (qmp, "query-jobs", NULL, error);
+}
+
+JsonObject *
+qsnap_disk_jobs_find (JsonNode *jobs, const char *job)
+{
+  JsonArray *list = qsnap_json_array (jobs);
+
+  for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
+    {
+      JsonObject *entry = qsnap_json_array_object (list, i);
+
+      if (g_strcmp0 (qsnap_json_get_string (entry, "id"), job) == 0)
+        return entry;
+    }
+
+  return NULL;
+}
+
 gboolean
 qsnap_disk_job_find (QsnapQmp *qmp, const char *job, JsonObject **entry, GError **error)
 {
-  g_autoptr (JsonNode) reply = qsnap_qmp_run (qmp, "query-jobs", NULL, error);
-  JsonArray *jobs = qsnap_json_array (reply);
+  g_autoptr (JsonNode) jobs = qsnap_disk_jobs_query (qmp, error);
+  JsonObject *found = qsnap_disk_jobs_find (jobs, job);
 
-  if (reply == NULL)
+  if (jobs == NULL)
     return FALSE;
 
-  *entry = NULL;
-  for (guint i = 0; jobs != NULL && i < json_array_get_length (jobs) && *entry == NULL; i++)
-    {
-      JsonObject *candidate = qsnap_json_array_object (jobs, i);
-
-      if (g_strcmp0 (qsnap_json_get_string (candidate, "id"), job) == 0)
-        *entry = json_object_ref (candidate);
-    }
+  *entry = found != NULL ? json_object_ref (found) : NULL;
 
   return TRUE;
 }
@@ -40,15 +55,10 @@ qsnap_disk_job_has_concluded (QsnapWatch *watch, gconstpointer job)
 }
 
 gboolean
-qsnap_disk_job_check (QsnapQmp *qmp, const char *job, const char *command, GError **error)
+qsnap_disk_job_check (JsonObject *entry, const char *command, GError **error)
 {
-  g_autoptr (JsonObject) entry = NULL;
-  const char *failure;
+  const char *failure = qsnap_json_get_string (entry, "error");
 
-  if (!qsnap_disk_job_find (qmp, job, &entry, error))
-    return FALSE;
-
-  failure = qsnap_json_get_string (entry, "error");
   if (failure == NULL)
     return TRUE;
 

@@ -14,7 +14,9 @@
 #include "disk/qsnap-copy.h"
 #include "disk/qsnap-disk-job.h"
 #include "disk/qsnap-overlay.h"
+#include "memory/qsnap-io.h"
 #include "qsnap-json.h"
+#include "qsnap-qemu-img.h"
 
 /* Making a file is short, whatever the size of the image in it. */
 #define CREATE_TIMEOUT_MS (60 * 1000)
@@ -39,15 +41,6 @@ is_reused (QsnapDrive *drive)
   return drive->options != NULL && qsnap_disk_options_get_reuse (drive->options);
 }
 
-/* What a journal says is not enough to remove a file: an overlay stands on its base, and a copy
- * that is not in the snapshot's directory, with which it goes, is left to who wanted it there. */
-gboolean
-qsnap_new_image_is_ours (QsnapDrive *drive)
-{
-  return !drive->new_file_is_doubtful ||
-         (drive->mode == QSNAP_DISK_MODE_OVERLAY && qsnap_overlay_stands_on_base (drive));
-}
-
 /* For the names of what is undone, and in messages. */
 static const char *
 what_it_is (QsnapDrive *drive)
@@ -57,19 +50,35 @@ what_it_is (QsnapDrive *drive)
 
 /* --- undo ---------------------------------------------------------------------------------- */
 
+/* What a journal says is not enough to remove a file: an overlay stands on its base, and a copy
+ * that is not in the snapshot's directory, with which it goes, is left to who wanted it there. */
+static gboolean
+is_ours (QsnapDrive *drive)
+{
+  g_autoptr (JsonNode) reply = NULL;
+
+  if (!drive->new_file_is_doubtful || drive->mode != QSNAP_DISK_MODE_OVERLAY)
+    return !drive->new_file_is_doubtful;
+
+  reply = qsnap_qemu_img_info (drive->new_file, NULL);
+
+  return qsnap_overlay_stands_on_base (drive, qsnap_json_object (reply));
+}
+
+gboolean
+qsnap_new_image_remove_file (QsnapDrive *drive, GError **error)
+{
+  return drive->new_file == NULL || is_reused (drive) || !is_ours (drive) ||
+         g_unlink (drive->new_file) == 0 || errno == ENOENT ||
+         qsnap_io_fail (error, errno, "cannot remove %s", drive->new_file);
+}
+
 static gboolean
 undo_file (gpointer data, GError **error)
 {
   QsnapDiskTask *task = data;
 
-  if (task->drive->new_file == NULL || is_reused (task->drive) ||
-      !qsnap_new_image_is_ours (task->drive) || g_unlink (task->drive->new_file) == 0 ||
-      errno == ENOENT)
-    return TRUE;
-
-  g_set_error (error, G_IO_ERROR, (int)g_io_error_from_errno (errno), "cannot remove %s: %s",
-               task->drive->new_file, g_strerror (errno));
-  return FALSE;
+  return qsnap_new_image_remove_file (task->drive, error);
 }
 
 static gboolean
@@ -89,8 +98,8 @@ undo_fdset (gpointer data, GError **error)
 }
 
 /* An undo is pushed before its step, as the answer to a step may be lost: what was never there, or
- * is gone already, is as good as removed. QEMU lets go of a node a moment after the job that used it
- * has gone. */
+ * is gone already, is as good as removed. QEMU lets go of a node a moment after the job that used
+ * it has gone. */
 static gboolean
 delete_node (QsnapDiskTask *task, const char *node, GError **error)
 {
@@ -310,6 +319,16 @@ format_options (QsnapDrive *drive)
                                 format, NULL);
 }
 
+/* The event only says that it ended; how, the job list knows. */
+static gboolean
+check_job (QsnapDiskTask *task, const char *job, GError **error)
+{
+  g_autoptr (JsonObject) entry = NULL;
+
+  return qsnap_disk_job_find (task->qmp, job, &entry, error) &&
+         qsnap_disk_job_check (entry, "blockdev-create", error);
+}
+
 /* Once started the job is short; cancelling is looked at after it. */
 static gboolean
 format_image (QsnapDiskTask *task, QsnapUndo *undo, GError **error)
@@ -322,8 +341,7 @@ format_image (QsnapDiskTask *task, QsnapUndo *undo, GError **error)
   if (!qsnap_qmp_do (task->qmp, "blockdev-create",
                      qsnap_json_node_new ("job-id", 's', job, "options", 'o', options, NULL),
                      error) ||
-      !wait_for_job (task, job, error) ||
-      !qsnap_disk_job_check (task->qmp, job, "blockdev-create", error) ||
+      !wait_for_job (task, job, error) || !check_job (task, job, error) ||
       !qsnap_qmp_job_command (task->qmp, "job-dismiss", job, error))
     return FALSE;
 

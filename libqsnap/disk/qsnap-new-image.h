@@ -14,8 +14,8 @@ gboolean qsnap_new_image_is_needed (QsnapDrive *drive);
 /* The caller's block options for it, or NULL: it is a file. */
 JsonNode *qsnap_new_image_target (QsnapDrive *drive);
 
-/* Whether the file may be removed. */
-gboolean qsnap_new_image_is_ours (QsnapDrive *drive);
+/* Unless it was there before, or may be somebody else's; there may be none. */
+gboolean qsnap_new_image_remove_file (QsnapDrive *drive, GError **error);
 
 /* Pushes the undo of each of its steps; @task has to outlive @undo. */
 gboolean qsnap_new_image_prepare (QsnapDiskTask *task, QsnapUndo *undo, GError **error);

@@ -5,10 +5,10 @@
 #include "disk/qsnap-overlay.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 #include "disk/qsnap-disk-job.h"
 #include "disk/qsnap-new-image.h"
+#include "qsnap-dependents.h"
 #include "qsnap-json.h"
 #include "qsnap-qemu-img.h"
 
@@ -67,25 +67,12 @@ qsnap_overlay_plan (QsnapDrive *drive, const char *directory, const char *id, gu
 
 /* --- one that is there already --------------------------------------------------------------- */
 
-static gboolean
-is_file (const char *name, const char *path)
-{
-  struct stat a, b;
-
-  return name != NULL && stat (name, &a) == 0 && stat (path, &b) == 0 && a.st_dev == b.st_dev &&
-         a.st_ino == b.st_ino;
-}
-
 gboolean
-qsnap_overlay_stands_on_base (QsnapDrive *drive)
+qsnap_overlay_stands_on_base (QsnapDrive *drive, JsonObject *info)
 {
-  const char *const info[] = { "qemu-img", "info",          "-U", "--output=json", "-f",
-                               "qcow2",    drive->new_file, NULL };
-  g_autoptr (JsonNode) reply = NULL;
+  const char *backing = qsnap_json_get_string (info, "full-backing-filename");
 
-  return qsnap_qemu_img_run (info, &reply, NULL, NULL) &&
-         is_file (qsnap_json_get_string (qsnap_json_object (reply), "full-backing-filename"),
-                  drive->file);
+  return backing != NULL && qsnap_is_same_file (backing, drive->file);
 }
 
 /* Without the right backing file in its header the guest's disk would be lost when QEMU ends. */
@@ -108,7 +95,7 @@ qsnap_overlay_check_reuse (QsnapDrive *drive, GError **error)
     wrong = "it is not qcow2";
   else if (qsnap_json_get_int (image, "virtual-size", -1) != drive->size)
     wrong = "it has another size than the disk";
-  else if (!is_file (qsnap_json_get_string (image, "full-backing-filename"), drive->file))
+  else if (!qsnap_overlay_stands_on_base (drive, image))
     wrong = "its backing file is not the guest's image";
   else if (g_strcmp0 (qsnap_json_get_string (image, "backing-filename-format"),
                       qsnap_drive_format (drive)) != 0)

@@ -16,8 +16,9 @@ void qsnap_overlay_plan (QsnapDrive *drive, const char *directory, const char *i
 /* Of an overlay that the caller has made: whether it fits the drive. */
 gboolean qsnap_overlay_check_reuse (QsnapDrive *drive, GError **error);
 
-/* Whether the file is a qcow2 image whose backing file is the drive's. */
-gboolean qsnap_overlay_stands_on_base (QsnapDrive *drive);
+/* Whether what qsnap_qemu_img_info() says of an image, which may be NULL, has the drive's image as
+ * backing file. */
+gboolean qsnap_overlay_stands_on_base (QsnapDrive *drive, JsonObject *info);
 
 /* What puts the overlay above its base, and persistent bitmaps into it. */
 void qsnap_overlay_add_actions (QsnapDiskTask *task, JsonArray *actions);
