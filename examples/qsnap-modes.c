@@ -8,6 +8,18 @@
 
 /* --- enumerations -------------------------------------------------------------------------- */
 
+gboolean
+find_nick (GType type, const char *nick, int *value)
+{
+  g_autoptr (GTypeClass) klass = g_type_class_ref (type);
+  const GEnumValue *found = g_enum_get_value_by_nick ((GEnumClass *)klass, nick);
+
+  if (found != NULL)
+    *value = found->value;
+
+  return found != NULL;
+}
+
 static char *
 list_nicks (GEnumClass *klass)
 {
@@ -24,18 +36,10 @@ static gboolean
 parse_enum (const char *option, const char *nick, GType type, int *value, GError **error)
 {
   g_autoptr (GTypeClass) klass = g_type_class_ref (type);
-  const GEnumValue *found;
   g_autofree char *list = NULL;
 
-  if (nick == NULL)
+  if (nick == NULL || find_nick (type, nick, value))
     return TRUE;
-
-  found = g_enum_get_value_by_nick ((GEnumClass *)klass, nick);
-  if (found != NULL)
-    {
-      *value = found->value;
-      return TRUE;
-    }
 
   list = list_nicks ((GEnumClass *)klass);
   g_set_error (error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "%s: \"%s\" is none of %s", option,

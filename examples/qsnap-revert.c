@@ -104,19 +104,6 @@ print_guests_json (GPtrArray *sessions)
 
 /* --- bringing back ------------------------------------------------------------------------- */
 
-/* FALSE for a name that is none. */
-static gboolean
-parse_method (const char *name, QsnapRestoreMethod *method)
-{
-  g_autoptr (GEnumClass) klass = g_type_class_ref (QSNAP_TYPE_RESTORE_METHOD);
-  const GEnumValue *value = g_enum_get_value_by_nick (klass, name != NULL ? name : "auto");
-
-  if (value != NULL)
-    *method = (QsnapRestoreMethod)value->value;
-
-  return value != NULL;
-}
-
 /* @command: what came after the snapshot's directory. */
 static QsnapRestoreOptions *
 restore_options (Options *options, QsnapRestoreMethod method, char **command)
@@ -303,11 +290,11 @@ run (Options *options, char **arguments, guint n, gboolean many)
   g_autoptr (QsnapSnapshot) snapshot = NULL;
   g_autoptr (QsnapRestoreOptions) wanted = NULL;
   Reverts reverts = { options, loop, cancellable, 0, sessions, NULL };
-  QsnapRestoreMethod method;
+  int method = QSNAP_RESTORE_METHOD_AUTO;
   gboolean made = FALSE;
   int status;
 
-  if (!parse_method (options->method, &method))
+  if (options->method != NULL && !find_nick (QSNAP_TYPE_RESTORE_METHOD, options->method, &method))
     return usage ("there is no method ", options->method);
 
   snapshot = load_snapshot (arguments[0], &error);
@@ -318,7 +305,7 @@ run (Options *options, char **arguments, guint n, gboolean many)
     return usage ("cannot make ", options->directory);
 
   g_ptr_array_set_size (sessions, (int)n);
-  wanted = restore_options (options, method, arguments + 1);
+  wanted = restore_options (options, (QsnapRestoreMethod)method, arguments + 1);
   bring_back (&reverts, snapshot, wanted, many);
   if (options->wait && reverts.error == NULL && !wait_until_settled (&reverts, &error))
     status = fail (error);

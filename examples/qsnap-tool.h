@@ -56,6 +56,9 @@ void print_summary (QsnapSnapshot *snapshot);
 JsonNode *snapshot_to_json (QsnapSnapshot *snapshot);
 QsnapSnapshot *load_snapshot (const char *directory, GError **error);
 
+/* FALSE for a nick that is none of the enumeration. */
+gboolean find_nick (GType type, const char *nick, int *value);
+
 /* NULL, with the error, for what cannot be understood. */
 QsnapSnapshotOptions *snapshot_options (Options *options, const char *directory, GError **error);
 
