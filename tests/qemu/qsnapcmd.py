@@ -50,6 +50,16 @@ def snapshot(address, directory, *arguments, **options):
     return json.loads(run('snapshot', address, directory, '--json', *arguments, **options))
 
 
+def refusal(*arguments):
+    """What the command says, which has to say no."""
+    try:
+        run(*arguments)
+    except QsnapError as error:
+        assert error.status == 1, error
+        return error.text
+    raise AssertionError(f'not refused: {arguments}')
+
+
 def show(directory):
     return json.loads(run('show', directory, '--json'))
 
