@@ -136,23 +136,29 @@ qsnap_drive_format (const QsnapDrive *drive)
   return drive->driver;
 }
 
-static GStrv
-resolve_chain (QsnapQmp *qmp, QsnapProcess *process, JsonObject *image)
+static void
+resolve_chain (QsnapDrive *drive, QsnapQmp *qmp, QsnapProcess *process, JsonObject *image)
 {
   g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
+  JsonObject *backing = qsnap_json_get_object (image, "backing-image");
+  gboolean is_first = TRUE;
 
-  for (image = qsnap_json_get_object (image, "backing-image"); image != NULL;
-       image = qsnap_json_get_object (image, "backing-image"))
+  for (; backing != NULL; backing = qsnap_json_get_object (backing, "backing-image"))
     {
-      const char *filename = qsnap_json_get_string (image, "filename");
+      const char *filename = qsnap_json_get_string (backing, "filename");
       g_autofree char *file =
           filename != NULL ? qsnap_drive_resolve_file (qmp, process, filename) : NULL;
 
       if (file != NULL && g_utf8_validate (file, -1, NULL))
-        g_strv_builder_add (builder, file);
+        {
+          g_strv_builder_add (builder, file);
+          if (is_first)
+            drive->backing_format = g_strdup (qsnap_json_get_string (backing, "format"));
+        }
+      is_first = FALSE;
     }
 
-  return g_strv_builder_end (builder);
+  drive->chain = g_strv_builder_end (builder);
 }
 
 static QsnapDrive *
@@ -214,22 +220,6 @@ find_nvram_block (QsnapQmp *qmp, QsnapDrive *drive, GError **error)
   return get_qom_string (qmp, drive->qdev, "name", &drive->nvram_block, error);
 }
 
-static void
-find_files (QsnapDrive *drive, QsnapQmp *qmp, QsnapProcess *process, JsonObject *image)
-{
-  JsonObject *backing = qsnap_json_get_object (image, "backing-image");
-  const char *below = qsnap_json_get_string (backing, "filename");
-  g_autofree char *first = NULL;
-
-  if (drive->filename != NULL)
-    drive->file = qsnap_drive_resolve_file (qmp, process, drive->filename);
-  drive->chain = resolve_chain (qmp, process, image);
-
-  first = below != NULL ? qsnap_drive_resolve_file (qmp, process, below) : NULL;
-  if (first != NULL && g_strcmp0 (first, drive->chain[0]) == 0)
-    drive->backing_format = g_strdup (qsnap_json_get_string (backing, "format"));
-}
-
 static QsnapDrive *
 read_drive (QsnapQmp *qmp, QsnapProcess *process, JsonObject *entry, GError **error)
 {
@@ -241,7 +231,9 @@ read_drive (QsnapQmp *qmp, QsnapProcess *process, JsonObject *entry, GError **er
                          "query-block: a drive has no node-name or driver");
   else if (find_nvram_block (qmp, drive, error))
     {
-      find_files (drive, qmp, process, qsnap_json_get_object (inserted, "image"));
+      if (drive->filename != NULL)
+        drive->file = qsnap_drive_resolve_file (qmp, process, drive->filename);
+      resolve_chain (drive, qmp, process, qsnap_json_get_object (inserted, "image"));
       return drive;
     }
 
@@ -266,18 +258,15 @@ describe_read_only (QsnapQmp *qmp, QsnapProcess *process, JsonObject *entry)
   const char *filename = qsnap_json_get_string (image, "filename");
   g_autofree char *file =
       filename != NULL ? qsnap_drive_resolve_file (qmp, process, filename) : NULL;
+  gboolean has_name = file != NULL && g_utf8_validate (file, -1, NULL);
   QsnapFileIdentity identity;
-  JsonObject *object;
-
-  if (file == NULL || !g_utf8_validate (file, -1, NULL) ||
-      !qsnap_file_identity_read (&identity, file, NULL))
-    object = json_object_new ();
-  else
-    object = qsnap_file_identity_to_json (&identity);
+  JsonObject *object = has_name && qsnap_file_identity_read (&identity, file, NULL)
+                           ? qsnap_file_identity_to_json (&identity)
+                           : json_object_new ();
 
   set_string (object, "drive", qsnap_json_get_string (entry, "device"));
   set_string (object, "qdev", qsnap_json_get_string (entry, "qdev"));
-  set_string (object, "file", file);
+  set_string (object, "file", has_name ? file : NULL);
 
   return object;
 }
@@ -303,7 +292,8 @@ qsnap_drives_query (QsnapQmp *qmp, QsnapProcess *process, JsonArray **read_only,
         continue;
       if (qsnap_json_get_bool (inserted, "ro", FALSE))
         {
-          json_array_add_object_element (others, describe_read_only (qmp, process, entry));
+          if (read_only != NULL)
+            json_array_add_object_element (others, describe_read_only (qmp, process, entry));
           continue;
         }
 
