@@ -40,15 +40,18 @@ job_of (QsnapDiskTask *task)
   return g_strconcat (task->drive->new_node, "-copy", NULL);
 }
 
-/* The job stays in QEMU's list until it is dismissed, so that nobody misses how it ended. */
+/* The job stays in QEMU's list until it is dismissed, so that nobody misses how it ended. It does
+ * not finish by itself: it takes its filter node off the drive then, and QEMU before 9.1 miscounts
+ * the references of both nodes if that comes while it flushes all drives, as it does when a
+ * migration starts: the filter stays for ever, and the guest's node is freed too early. */
 JsonObject *
 qsnap_copy_action (QsnapDiskTask *task)
 {
   g_autofree char *job = job_of (task);
   JsonObject *data = qsnap_json_object_new (
       "job-id", 's', job, "device", 's', task->drive->node, "target", 's', task->drive->new_node,
-      "sync", 's', qsnap_copy_stands_on_backing (task->drive) ? "top" : "full", "auto-dismiss", 'b',
-      FALSE, NULL);
+      "sync", 's', qsnap_copy_stands_on_backing (task->drive) ? "top" : "full", "auto-finalize",
+      'b', FALSE, "auto-dismiss", 'b', FALSE, NULL);
 
   return qsnap_json_object_new ("type", 's', "blockdev-backup", "data", 'o', data, NULL);
 }
@@ -60,6 +63,7 @@ qsnap_copy_judge (
   QsnapDrive *drive = task->drive;
   g_autofree char *job = job_of (task);
   JsonObject *entry = qsnap_disk_jobs_find (jobs, job);
+  const char *status = qsnap_json_get_string (entry, "status");
 
   *done = *total = (guint64)drive->size;
   if (drive->copied)
@@ -68,7 +72,7 @@ qsnap_copy_judge (
   if (entry == NULL)
     g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_INTERFERED, "somebody else has removed the job %s",
                  job);
-  else if (g_strcmp0 (qsnap_json_get_string (entry, "status"), "concluded") != 0)
+  else if (g_strcmp0 (status, "pending") != 0 && g_strcmp0 (status, "concluded") != 0)
     {
       *total = (guint64)qsnap_json_get_int (entry, "total-progress", 0);
       *done = (guint64)qsnap_json_get_int (entry, "current-progress", 0);

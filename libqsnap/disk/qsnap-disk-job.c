@@ -67,23 +67,34 @@ qsnap_disk_job_check (JsonObject *entry, const char *command, GError **error)
   return FALSE;
 }
 
+/* One that ends by itself meanwhile refuses. */
+static void
+hasten (QsnapQmp *qmp, const char *job, const char *status, gboolean cancel)
+{
+  if (cancel)
+    (void)qsnap_qmp_job_command (qmp, "job-cancel", job, NULL);
+  else if (g_strcmp0 (status, "pending") == 0)
+    (void)qsnap_qmp_job_command (qmp, "job-finalize", job, NULL);
+}
+
 gboolean
 qsnap_disk_job_end (QsnapQmp *qmp, const char *job, gboolean cancel, GError **error)
 {
   for (guint i = 0; !qmp->gone && i < END_PATIENCE_MS / POLL_MS; i++)
     {
       g_autoptr (JsonObject) entry = NULL;
+      const char *status;
 
       if (!qsnap_disk_job_find (qmp, job, &entry, error))
         return FALSE;
       if (entry == NULL)
         return TRUE;
-      if (g_strcmp0 (qsnap_json_get_string (entry, "status"), "concluded") == 0)
+
+      status = qsnap_json_get_string (entry, "status");
+      if (g_strcmp0 (status, "concluded") == 0)
         return qsnap_qmp_job_command (qmp, "job-dismiss", job, error);
 
-      /* One that ends by itself meanwhile refuses. */
-      if (cancel)
-        (void)qsnap_qmp_job_command (qmp, "job-cancel", job, NULL);
+      hasten (qmp, job, status, cancel);
       cancel = FALSE;
       g_usleep (POLL_MS * 1000);
     }

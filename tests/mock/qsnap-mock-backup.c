@@ -68,7 +68,7 @@ mock_backup_prepare (MockQemu *mock, JsonObject *data, GError **error)
   job->base = g_strdup (target->name);
   job->total = source->size;
   job->auto_dismiss = mock_arg_bool (data, "auto-dismiss", TRUE);
-  job->auto_finalize = TRUE;
+  job->auto_finalize = mock_arg_bool (data, "auto-finalize", TRUE);
   set_node_job (mock, job->top, job->id);
   set_node_job (mock, job->base, job->id);
   return g_strdup (job->id);
@@ -143,9 +143,7 @@ advance (MockQemu *mock, gpointer data)
     }
   if (!copy_bytes (mock, job))
     mock_complain (mock, "the mock's backup: %s", g_strerror (errno));
-  mock_job_set_status (mock, job, "waiting");
-  mock_job_set_status (mock, job, "pending");
-  mock_backup_end (mock, job, "BLOCK_JOB_COMPLETED");
+  mock_job_become_pending (mock, job);
 }
 
 void

@@ -257,12 +257,17 @@ end_commit (MockQemu *mock, MockJob *job, const char *event)
 }
 
 static void
-finalize_commit (MockQemu *mock, gpointer data)
+finalize (MockQemu *mock, gpointer data)
 {
   MockJob *job = mock_job_find (mock, data);
 
   if (job == NULL || !g_str_equal (job->status, "pending"))
     return;
+  if (g_str_equal (job->type, "backup"))
+    {
+      mock_backup_end (mock, job, "BLOCK_JOB_COMPLETED");
+      return;
+    }
   mark_nodes (mock, job, FALSE);
   pivot (mock, job);
   end_commit (mock, job, "BLOCK_JOB_COMPLETED");
@@ -276,6 +281,17 @@ pending_event (MockQemu *mock, MockJob *job)
   json_object_set_string_member (data, "id", job->id);
   json_object_set_string_member (data, "type", job->type);
   mock_event (mock, "BLOCK_JOB_PENDING", data);
+}
+
+void
+mock_job_become_pending (MockQemu *mock, MockJob *job)
+{
+  mock_job_set_status (mock, job, "waiting");
+  mock_job_set_status (mock, job, "pending");
+  if (job->auto_finalize)
+    finalize (mock, job->id);
+  else
+    pending_event (mock, job);
 }
 
 static void
@@ -292,12 +308,7 @@ finish_commit (MockQemu *mock, gpointer data)
       end_commit (mock, job, "BLOCK_JOB_COMPLETED");
       return;
     }
-  mock_job_set_status (mock, job, "waiting");
-  mock_job_set_status (mock, job, "pending");
-  if (job->auto_finalize)
-    finalize_commit (mock, data);
-  else
-    pending_event (mock, job);
+  mock_job_become_pending (mock, job);
 }
 
 static void
@@ -443,7 +454,7 @@ job_finalize (MockQemu *mock, JsonObject *arguments, GError **error)
   if (!g_str_equal (job->status, "pending"))
     return mock_fail (error, "Job '%s' in state '%s' cannot accept command verb 'finalize'",
                       job->id, job->status);
-  mock_job_go_on (mock, job, finalize_commit);
+  mock_job_go_on (mock, job, finalize);
   return mock_empty ();
 }
 

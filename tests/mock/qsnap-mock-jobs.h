@@ -42,6 +42,8 @@ MockJob *mock_job_new (MockQemu *mock, const char *id, const char *type, GError 
 void mock_job_set_status (MockQemu *mock, MockJob *job, const char *status);
 /* One of BLOCK_JOB_*. */
 void mock_job_event (MockQemu *mock, MockJob *job, const char *name);
+/* It has done its work; ends unless it is to be told to. */
+void mock_job_become_pending (MockQemu *mock, MockJob *job);
 void mock_job_dismiss (MockQemu *mock, MockJob *job);
 /* Jobs go on by their name, after the delay: the job may have been cancelled meanwhile. */
 void mock_job_go_on (MockQemu *mock, MockJob *job, MockCall next);

@@ -358,9 +358,9 @@ def copy_to_an_nbd_server(run):
     qemu.assert_alive()
 
 
-@test(timeout=90, small_version='7.2')
+@test(small=5, full=30, timeout=200, small_version='7.2')
 def overlay_on_an_nbd_server(run):
-    """The guest goes on there."""
+    """The guest goes on there. A copy of so small an image is made while QEMU still flushes for the migration's start."""
     qemu = run.boot(run.disks(1, 'qcow2'))
     qemu.work_hard(fill_mib=32)
     server = NbdServer(run, harness.create_disk(run.file('target.raw'), size='256M'), 'raw')
@@ -370,7 +370,9 @@ def overlay_on_an_nbd_server(run):
     assert 'nbd' in qemu.disk_files()[0], qemu.disk_files()
     text = qsnapcmd.refusal('snapshot', qemu.qmp_path, run.file('second'))
     assert 'local file' in text, text
-    qsnapcmd.snapshot(qemu.qmp_path, run.file('second'), '--disk-mode', 'copy')
+    for i in range(run.count):
+        qsnapcmd.snapshot(qemu.qmp_path, run.file(f'copy{i}'), '--disk-mode', 'copy')
+    qemu.qmp('query-named-block-nodes')
     qemu.assert_consistent()
     qemu.kill()
     server.end()
