@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* qsnap-mock-qemu: the mock as a program of its own, called with QEMU's command line. It knows what
  * a revert needs: -chardev for its monitor, -machine, -m, -object memory-backend-*, -drive,
- * -incoming defer, -S. What it was given and what happened to it is in its report. */
+ * -incoming defer, -S; without -incoming the guest runs at once. What it was given and what
+ * happened to it is in its report. */
 
 #include "mock-qemu.h"
 #include "qsnap-mock-graph.h"
@@ -283,6 +284,16 @@ set_command_faults (MockQemu *mock)
     }
 }
 
+/* "page-delay:MICROSECONDS" makes a save last. */
+static void
+set_page_delay (MockQemu *mock)
+{
+  g_auto (GStrv) delays = fault_dup_all ("page-delay");
+
+  if (delays[0] != NULL)
+    mock_set_page_delay (mock, (guint)atoi (delays[0]));
+}
+
 /* --- set up --- */
 
 static void
@@ -347,7 +358,9 @@ set_up_guest (Program *program, char **argv)
       if (g_str_equal (argv[i], "-drive") && !add_drive (program->mock, argv[i + 1], n_drives++))
         return FALSE;
     }
-  if ((rescue == NULL && find_option (argv, "S") == NULL) || g_strcmp0 (incoming, "defer") != 0)
+  if (incoming == NULL)
+    return TRUE;
+  if ((rescue == NULL && find_option (argv, "S") == NULL) || !g_str_equal (incoming, "defer"))
     {
       complain ("the mock program knows -S -incoming defer only");
       return FALSE;
@@ -388,6 +401,7 @@ set_up (Program *program, MockStyle style, char **argv, gboolean is_probe)
   mock_set_lenient (program->mock, TRUE);
   report_commands (program->mock);
   set_command_faults (program->mock);
+  set_page_delay (program->mock);
   if (fault_is_set ("no-greeting"))
     mock_set_greeting (program->mock, NULL);
   if (fault_is_set ("bad-greeting"))
