@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import harness
+import processes
 import qsnapcmd
 from captures import assert_is_sealed
 from runner import test
@@ -14,7 +15,7 @@ SOURCES = os.path.join(harness.TESTS, 'bindings')
 
 
 def built(name):
-    path = os.path.join(os.path.dirname(qsnapcmd.command()), '..', 'tests', 'bindings', name)
+    path = os.path.join(os.path.dirname(qsnapcmd.command()), '..', name)
     if not os.path.exists(path):
         raise harness.Skip(f'{name} is not built')
     return path
@@ -27,7 +28,7 @@ def capture_and_revert(run, *program):
     qemu.work_hard(fill_mib=64)
     done = subprocess.run([*program, 'revert', f'unix:{qemu.qmp_path}', run.folder], capture_output=True, text=True,
                           timeout=60, check=False)
-    if 'Qsnap' in done.stderr and 'not available' in done.stderr or 'Typelib file for namespace' in done.stderr:
+    if 'Namespace Qsnap not available' in done.stderr or 'Typelib file for namespace' in done.stderr:
         raise harness.Skip('no typelib in reach: run it through tests/run or meson devenv')
     assert done.returncode == 0, done.stderr
     assert_is_sealed(run.file('snapshot'))
@@ -36,7 +37,7 @@ def capture_and_revert(run, *program):
 
 @test(versions=('10.0',))
 def capture_and_revert_in_c(run):
-    capture_and_revert(run, built('scenarios-c'))
+    capture_and_revert(run, built('tests/bindings/scenarios-c'))
 
 
 @test(versions=('7.2',))
@@ -51,4 +52,21 @@ def capture_and_revert_in_gjs(run):
 
 @test(versions=('7.2',))
 def capture_and_revert_in_vala(run):
-    capture_and_revert(run, built('scenarios-vala'))
+    capture_and_revert(run, built('tests/bindings/scenarios-vala'))
+
+
+@test(versions=('10.0',))
+def vala_example_keeps_the_last_snapshots(run):
+    """Its disk is copied each time, so the oldest can go."""
+    qemu = run.boot()
+    folder = run.file('snapshots')
+    os.mkdir(folder)
+    service = processes.start([built('examples/keep-last'), qemu.qmp_path, folder, '1', '1'], stdout=subprocess.PIPE, text=True)
+    lines = []
+    while not lines or not lines[-1].startswith('deleted'):
+        lines.append(next(service.stdout).rstrip())
+    processes.kill(service)
+    assert [line.split()[0] for line in lines] == ['captured', 'captured', 'deleted'], lines
+    name, = os.listdir(folder)
+    assert_is_sealed(os.path.join(folder, name))
+    qemu.assert_alive()

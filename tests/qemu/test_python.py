@@ -6,42 +6,57 @@ import os
 import subprocess
 
 import harness
+import qsnapcmd
 from captures import assert_is_sealed
+from guest import GuestChannel
 from runner import test
 from test_capture import boot_with_slow_save
 
-EXAMPLE = os.path.join(os.path.dirname(harness.TESTS), 'examples', 'instant-snapshot.py')
+EXAMPLES = os.path.join(os.path.dirname(harness.TESTS), 'examples')
+PROGRESS_BAR = os.path.join(EXAMPLES, 'progress-bar.py')
+BEFORE_UPGRADE = os.path.join(EXAMPLES, 'before-upgrade.py')
 SLEEPER = os.path.join(harness.HERE, 'blocked_application.py')
 PYTHON = '/usr/bin/python3'
 
 
-def run_python(*arguments):
+def start_python(*arguments):
+    """What became of it."""
     done = subprocess.run([PYTHON, *arguments], capture_output=True, text=True, timeout=60, check=False)
     if 'Namespace Qsnap not available' in done.stderr:
         raise harness.Skip('no typelib in reach: run it through tests/run or meson devenv')
+    return done
+
+
+def run_python(*arguments):
+    done = start_python(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def run_example(run, *mode):
+@test()
+def python_example(run):
     qemu = run.boot(run.disks(2))
     qemu.work_hard(fill_mib=64)
     directory = run.file('snapshot')
-    lines = run_python(EXAMPLE, f'unix:{qemu.qmp_path}', directory, *mode).splitlines()
-    assert [line.split(':')[0] for line in lines[:2]] == ['point in time reached', 'memory complete'], lines
-    assert len(lines) == 4 and all('the guest\'s disk is now' in line for line in lines[2:]), lines
+    lines = run_python(PROGRESS_BAR, f'unix:{qemu.qmp_path}', directory).splitlines()
+    told = [line.split(':')[0] for line in lines if not line.startswith('[')]
+    assert [line for line in told if line] == ['point in time reached', 'memory complete', 'drive0', 'drive1'], lines
     assert_is_sealed(directory)
     qemu.assert_alive()
 
 
-@test()
-def python_example(run):
-    run_example(run)
-
-
-@test()
-def python_example_with_a_main_loop(run):
-    run_example(run, '--async')
+@test(versions=('7.2',))
+def python_example_of_an_upgrade_that_fails(run):
+    """The guest that was upgraded is gone, and the one of before is there."""
+    qemu = run.boot()
+    qemu.work_hard(fill_mib=64)
+    directory = run.file('snapshot')
+    done = start_python(BEFORE_UPGRADE, qemu.qmp_path, directory, 'false')
+    assert done.returncode == 1 and 'the guest is as it was' in done.stdout, done
+    qemu.wait_exit()
+    checked = GuestChannel(os.path.join(f'{directory}.guest', 'channel.sock')).command('check')
+    assert checked['torn'] == 0 and checked['badpages'] == 0, checked
+    qsnapcmd.quit_qemu(done.stdout.split()[-1])
 
 
 @test()
@@ -49,10 +64,7 @@ def python_example_says_what_is_wrong(run):
     qemu = run.boot()
     os.mkdir(run.file('full'))
     open(run.file('full/file'), 'w', encoding='utf-8').close()
-    done = subprocess.run([PYTHON, EXAMPLE, qemu.qmp_path, run.file('full')], capture_output=True, text=True, timeout=60,
-                          check=False)
-    if 'Namespace Qsnap not available' in done.stderr:
-        raise harness.Skip('no typelib in reach: run it through tests/run or meson devenv')
+    done = start_python(PROGRESS_BAR, qemu.qmp_path, run.file('full'))
     assert done.returncode == 1 and 'not empty' in done.stderr, done
     qemu.assert_alive()
 
