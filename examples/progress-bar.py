@@ -56,7 +56,8 @@ def main():
         session.open(cancellable)
     except GLib.Error as error:
         sys.exit(error.message)
-    session.instant_snapshot_async(Qsnap.SnapshotOptions(directory=Gio.File.new_for_path(sys.argv[2])), cancellable, on_captured)
+    options = Qsnap.SnapshotOptions(directory=Gio.File.new_for_path(sys.argv[2]))
+    session.instant_snapshot_async(options, cancellable, on_captured)
     loop.run()
     sys.exit(errors[0] if errors else 0)
 

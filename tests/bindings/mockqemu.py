@@ -30,7 +30,8 @@ class Mock:
         self.address = f'unix:{self.path}'
         self.environment = dict(os.environ, QSNAP_MOCK_VERSION='10.0', QSNAP_MOCK_REPORT=self.report_path)
         with open(os.path.join(folder, 'log'), 'wb') as log:
-            self.process = subprocess.Popen(command, env=dict(self.environment, QSNAP_MOCK_FAULT=fault), stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=dict(self.environment, QSNAP_MOCK_FAULT=fault),
+                                            stdout=log, stderr=log)
         end = time.monotonic() + TIMEOUT
         while not self._listens() and self.process.poll() is None and time.monotonic() < end:
             time.sleep(0.002)

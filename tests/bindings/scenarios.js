@@ -299,7 +299,8 @@ function values(address, folder) {
     const snapshot = session.instant_snapshot(options, null);
     for (let i = 0; i < 20; i++) {
         assertEqual(Qsnap.Snapshot.list(fileOf(folder, ''), null).get_item(0).name, 'before');
-        assert(snapshot.command_line.includes('-machine') && Array.isArray(snapshot.warnings), snapshot.command_line, snapshot.warnings);
+        assert(snapshot.command_line.includes('-machine'), snapshot.command_line);
+        assert(Array.isArray(snapshot.warnings), snapshot.warnings);
         assertEqual(parsed(snapshot.dup_manifest()).name, 'before');
         const restore = new Qsnap.RestoreOptions({command: ['qemu', '-m', 'ä']});
         assertEqual(restore.command.join(), 'qemu,-m,ä');

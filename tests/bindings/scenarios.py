@@ -145,6 +145,16 @@ def capture_async(address, folder):
     assert_is_good(outcome[0], folder)
 
 
+def capture_steps(session, options, cancellable=None):
+    """The idiom of docs/bindings.md: phase, bytes done and in all, until it is sealed."""
+    outcome = []
+    session.instant_snapshot_async(options, cancellable, lambda _, result: outcome.append(result))
+    while not outcome:
+        GLib.MainContext.default().iteration(True)
+        yield session.props.phase, session.props.bytes_done, session.props.bytes_total
+    return session.instant_snapshot_finish(outcome[0])
+
+
 def progress(address, folder):
     session = open_session(address)
     seen, phases = [], []
@@ -155,6 +165,9 @@ def progress(address, folder):
     assert len(done) > 1 and done == sorted(done) and seen[-1][0] == seen[-1][1] > 0, seen
     assert phases.pop() == Qsnap.Phase.IDLE and phases == sorted(phases) and Qsnap.Phase.SAVING in phases, phases
     assert session.props.operation is None
+    steps = list(capture_steps(session, options_for(folder, 'second')))
+    done = [bytes_done for _, bytes_done, _ in steps]
+    assert len(steps) > 1 and done == sorted(done) and os.path.exists(os.path.join(folder, 'second', 'snapshot.json')), steps
 
 
 def cancel(address, folder):

@@ -198,7 +198,8 @@ void scenario_errors (string address, string folder) throws GLib.Error {
     }
     int refused = 0;
     session.point_in_time_reached.connect (() => {
-        assert_throws (Qsnap.Error.quark (), Qsnap.Error.BUSY, () => session.instant_snapshot (options_for (folder, "second")));
+        var second = options_for (folder, "second");
+        assert_throws (Qsnap.Error.quark (), Qsnap.Error.BUSY, () => session.instant_snapshot (second));
         refused++;
     });
     session.instant_snapshot (options_for (folder));

@@ -61,7 +61,8 @@ def vala_example_keeps_the_last_snapshots(run):
     qemu = run.boot()
     folder = run.file('snapshots')
     os.mkdir(folder)
-    service = processes.start([built('examples/keep-last'), qemu.qmp_path, folder, '1', '1'], stdout=subprocess.PIPE, text=True)
+    service = processes.start([built('examples/keep-last'), qemu.qmp_path, folder, '1', '1'], text=True,
+                              stdout=subprocess.PIPE)
     lines = []
     while not lines or not lines[-1].startswith('deleted'):
         lines.append(next(service.stdout).rstrip())
