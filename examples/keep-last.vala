@@ -33,8 +33,9 @@ class KeepLast : Object {
         }
     }
 
+    /* Not add_seconds(), which may come early: two snapshots would have one name. */
     async void sleep () {
-        Timeout.add_seconds (seconds, sleep.callback);
+        Timeout.add (seconds * 1000, sleep.callback);
         yield;
     }
 
