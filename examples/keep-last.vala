@@ -16,8 +16,8 @@ class KeepLast : Object {
   }
 
   async void capture () throws Error {
-    var now = new DateTime.now_local ();
-    var options = new Qsnap.SnapshotOptions (folder.get_child (now.format ("%Y-%m-%dT%H:%M:%S")));
+    var now = new DateTime.now_utc ();
+    var options = new Qsnap.SnapshotOptions (folder.get_child (now.format ("%Y-%m-%dT%H:%M:%SZ")));
     options.disk_mode = Qsnap.DiskMode.COPY;
     var snapshot = yield session.instant_snapshot_async (options);
     print ("captured %s, paused for %.1f ms\n", snapshot.name, snapshot.pause_us / 1000.0);
