@@ -11,6 +11,18 @@
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
 
+gboolean
+qsnap_qemu_img_is_there (GError **error)
+{
+  g_autofree char *program = g_find_program_in_path ("qemu-img");
+
+  if (program == NULL)
+    g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                         "the program qemu-img is needed, and is not in PATH");
+
+  return program != NULL;
+}
+
 /* If we die, it must not go on beside the one that is started next. The thread that starts it waits
  * for it, so it cannot end before. */
 static void
@@ -24,6 +36,9 @@ start (const char *const *command, GError **error)
 {
   g_autoptr (GSubprocessLauncher) launcher =
       g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE);
+
+  if (!qsnap_qemu_img_is_there (error))
+    return NULL;
 
   g_subprocess_launcher_set_child_setup (launcher, die_with_us, NULL, NULL);
 

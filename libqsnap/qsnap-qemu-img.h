@@ -10,6 +10,9 @@ G_BEGIN_DECLS
 /* qemu-img, for images that no QEMU of ours has open: its locks keep it from one that somebody does
  * have open after all. */
 
+/* Where it is not, the error says so. */
+gboolean qsnap_qemu_img_is_there (GError **error);
+
 /* Runs @command (NULL-terminated) to its end; cancelling kills it. Answers what it prints. */
 char *qsnap_qemu_img_output (const char *const *command, GCancellable *cancellable, GError **error);
 

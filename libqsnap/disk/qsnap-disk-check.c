@@ -11,6 +11,7 @@
 #include "disk/qsnap-clone.h"
 #include "disk/qsnap-overlay.h"
 #include "qsnap-json.h"
+#include "qsnap-qemu-img.h"
 
 /* Formats whose image can be the backing file of a qcow2 overlay. A node of another driver is a
  * filter (throttle, copy-on-read, …), whose effect an overlay above it would lose, or a protocol
@@ -154,8 +155,6 @@ check_internal (Check *check, QsnapDrive *drive)
 static void
 check_nvram (Check *check, QsnapDrive *drive)
 {
-  g_autofree char *tool = NULL;
-
   if (drive->nvram_block == NULL || drive->file == NULL || drive->mode == QSNAP_DISK_MODE_EXCLUDE)
     return;
 
@@ -164,8 +163,7 @@ check_nvram (Check *check, QsnapDrive *drive)
                               "the UEFI variables in %s cannot be read: %s", drive->file,
                               g_strerror (errno));
 
-  tool = g_find_program_in_path ("qemu-img");
-  if (tool == NULL &&
+  if (!qsnap_qemu_img_is_there (NULL) &&
       (!g_str_equal (qsnap_drive_format (drive), "raw") || drive->mode == QSNAP_DISK_MODE_COPY))
     qsnap_report_add_problem (check->report, QSNAP_ERROR_UNSUPPORTED,
                               "the UEFI variables in %s have format %s: the program qemu-img is "

@@ -13,6 +13,7 @@
 #include "memory/qsnap-io.h"
 #include "qsnap-json.h"
 #include "qsnap-manifest-disk.h"
+#include "qsnap-qemu-img.h"
 #include "qsnap-snapshot-private.h"
 #include "restore/qsnap-restore-private.h"
 
@@ -215,7 +216,7 @@ static gboolean
 make_overlays (QsnapRestore *restore, GError **error)
 {
   g_autoptr (GPtrArray) processes = g_ptr_array_new_with_free_func (g_object_unref);
-  gboolean made = TRUE;
+  gboolean made = restore->disks->len == 0 || qsnap_qemu_img_is_there (error);
 
   for (guint i = 0; made && i < restore->disks->len; i++)
     {

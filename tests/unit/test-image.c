@@ -430,12 +430,12 @@ test_lost_files (Fixture *fixture, gconstpointer data)
 static void
 test_other_owner (Fixture *fixture, gconstpointer data)
 {
-  if (geteuid () != 0)
+  /* In a container root may have no other users. */
+  if (fchownat (fixture->dir_fd, "state", 12345, -1, 0) != 0)
     {
       g_test_skip ("needs root");
       return;
     }
-  g_assert_cmpint (fchownat (fixture->dir_fd, "state", 12345, -1, 0), ==, 0);
   assert_damaged (fixture, "12345");
   /* Root may look at a user's snapshot. */
   g_assert_cmpint (fchown (fixture->dir_fd, 12345, -1), ==, 0);

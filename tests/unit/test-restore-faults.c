@@ -454,6 +454,8 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  if (!process_can_revert ())
+    return 0;
   fixture_add ("/restore-faults/load", test_load);
   fixture_add ("/restore-faults/map", test_map);
   fixture_add ("/restore-faults/commands", test_commands);

@@ -172,6 +172,19 @@ test_not_there (gconstpointer style)
   clear (&setting);
 }
 
+static void
+test_no_qemu_img (gconstpointer style)
+{
+  Setting setting;
+  g_autofree char *path = g_strdup (g_getenv ("PATH"));
+
+  set_up (&setting, style);
+  g_setenv ("PATH", "/nonexistent", TRUE);
+  assert_refused (&setting, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED, "qemu-img");
+  g_setenv ("PATH", path, TRUE);
+  clear (&setting);
+}
+
 /* --- the directory ------------------------------------------------------------------------- */
 
 static void
@@ -463,10 +476,13 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  if (!process_can_revert ())
+    return 0;
   fixture_add ("/restore-options/verify", test_verify);
   fixture_add ("/restore-options/short-memory", test_short_memory);
   fixture_add ("/restore-options/changed-base", test_changed_base);
   fixture_add ("/restore-options/not-there", test_not_there);
+  fixture_add ("/restore-options/no-qemu-img", test_no_qemu_img);
   fixture_add ("/restore-options/directory", test_directory);
   fixture_add ("/restore-options/bad-directory", test_bad_directory);
   fixture_add ("/restore-options/directory-after-failure", test_directory_after_failure);

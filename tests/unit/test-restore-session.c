@@ -238,6 +238,8 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  if (!process_can_revert ())
+    return 0;
   fixture_add ("/restore-session/clones", test_clones);
   fixture_add ("/restore-session/revert-of-revert", test_revert_of_revert);
   fixture_add ("/restore-session/dropped", test_dropped_session);
