@@ -246,16 +246,21 @@ has_protocol (const char *image)
 static const char *
 path_of (const QsnapOption *option, const char *name, GError **error)
 {
-  const char *path = g_str_has_prefix (name, "file:") ? name + strlen ("file:") : name;
+  if (g_str_has_prefix (name, "file:"))
+    name += strlen ("file:");
+  else if (has_protocol (name))
+    {
+      qsnap_option_refuse (option, error, "the image is not named by its path");
+      return NULL;
+    }
 
-  if (path == name && has_protocol (name))
-    qsnap_option_refuse (option, error, "the image is not named by its path");
-  else if (g_str_has_prefix (path, "/dev/fdset/"))
-    qsnap_option_refuse (option, error, "the image is a descriptor that QEMU was given");
-  else
-    return path;
+  if (g_str_has_prefix (name, "/dev/fdset/"))
+    {
+      qsnap_option_refuse (option, error, "the image is a descriptor that QEMU was given");
+      return NULL;
+    }
 
-  return NULL;
+  return name;
 }
 
 static gboolean
