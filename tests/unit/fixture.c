@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "qsnap-qemu-img.h"
+
 /* Enough for several reads of the saver, and quick. */
 #define RAM_SIZE (4 * 1024 * 1024)
 
@@ -13,6 +15,17 @@
 #define PATIENCE 240
 
 /* --- set up -------------------------------------------------------------------------------- */
+
+gboolean
+fixture_has_qemu_img (void)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (!qsnap_qemu_img_is_there (&error))
+    g_print ("1..0 # SKIP %s\n", error->message);
+
+  return error == NULL;
+}
 
 char *
 fixture_path (Fixture *fixture, const char *name)

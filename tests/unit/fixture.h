@@ -25,6 +25,9 @@ typedef struct
   GThread *emitter;
 } Fixture;
 
+/* For a program whose tests need it; if it is not there, TAP says so. */
+gboolean fixture_has_qemu_img (void);
+
 /* A mock with images a.raw, b.raw, … as drives virtio0, virtio1, …; not started. */
 void fixture_set_up (Fixture *fixture, MockStyle style, guint n_drives);
 /* Starts the mock and opens a session to it. */

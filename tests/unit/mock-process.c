@@ -7,20 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "qsnap-qemu-img.h"
-
 #define REPORT "report"
-
-gboolean
-process_can_revert (void)
-{
-  g_autoptr (GError) error = NULL;
-
-  if (!qsnap_qemu_img_is_there (&error))
-    printf ("1..0 # SKIP %s\n", error->message);
-
-  return error == NULL;
-}
 
 void
 process_set_up (Fixture *fixture, MockStyle style, guint n_drives)

@@ -10,9 +10,6 @@ G_BEGIN_DECLS
 /* More than a block that lies in the state of the snapshot has. */
 #define PROCESS_RAM_SIZE (24 * 1024 * 1024)
 
-/* Whether reverts can be tested here; if not, TAP says why. */
-gboolean process_can_revert (void);
-
 /* A fixture as fixture_set_up() makes it, whose RAM gets a file of its own; sets the environment of
  * the programs that are started from now on. */
 void process_set_up (Fixture *fixture, MockStyle style, guint n_drives);

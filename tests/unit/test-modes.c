@@ -695,6 +695,8 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  if (!fixture_has_qemu_img ())
+    return 0;
   fixture_add ("/modes/running", test_running);
   fixture_add ("/modes/paused", test_paused);
   fixture_add ("/modes/leave", test_leave);

@@ -316,6 +316,8 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  if (!fixture_has_qemu_img ())
+    return 0;
   fixture_add ("/restore-disks/overlay", test_overlay);
   fixture_add ("/restore-disks/clone", test_clone);
   fixture_add ("/restore-disks/moved-copy", test_moved_copy);

@@ -454,7 +454,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  if (!process_can_revert ())
+  if (!fixture_has_qemu_img ())
     return 0;
   fixture_add ("/restore-faults/load", test_load);
   fixture_add ("/restore-faults/map", test_map);

@@ -680,7 +680,7 @@ main (int argc, char **argv)
     return restore_and_die (argv[2], argv + 3);
   program = argv[0];
   g_test_init (&argc, &argv, NULL);
-  if (!process_can_revert ())
+  if (!fixture_has_qemu_img ())
     return 0;
   fixture_add ("/on-demand/settles", test_settles);
   add_one ("/on-demand/wait", test_wait, MOCK_STYLE_7_2);

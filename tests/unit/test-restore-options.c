@@ -476,7 +476,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  if (!process_can_revert ())
+  if (!fixture_has_qemu_img ())
     return 0;
   fixture_add ("/restore-options/verify", test_verify);
   fixture_add ("/restore-options/short-memory", test_short_memory);

@@ -238,7 +238,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  if (!process_can_revert ())
+  if (!fixture_has_qemu_img ())
     return 0;
   fixture_add ("/restore-session/clones", test_clones);
   fixture_add ("/restore-session/revert-of-revert", test_revert_of_revert);

@@ -364,7 +364,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  if (!process_can_revert ())
+  if (!fixture_has_qemu_img ())
     return 0;
   fixture_add ("/restore/load", test_load);
   fixture_add ("/restore/map", test_map);
