@@ -36,8 +36,9 @@ def properties_of(element, name):
 def signals_of(element, name):
     for entry in element.iter(GLIB + 'signal'):
         parameters = [type_of(parameter) for parameter in entry.iter(CORE + 'parameter')]
+        result = type_of(entry.find(CORE + 'return-value'))
         detailed = ', detailed' if entry.get('detailed') == '1' else ''
-        yield f'{name}::{entry.get("name")} ({", ".join(parameters)}) returns {type_of(entry.find(CORE + "return-value"))}{detailed}'
+        yield f'{name}::{entry.get("name")} ({", ".join(parameters)}) returns {result}{detailed}'
 
 
 def main():

@@ -42,7 +42,8 @@ def declared_in(text):
 
 def known_to(gir):
     elements = list(xml.parse(gir).iter())
-    functions = {element.get(IDENTIFIER) for element in elements if element.tag.endswith(('}function', '}method', '}constructor'))}
+    callable_tags = ('}function', '}method', '}constructor')
+    functions = {element.get(IDENTIFIER) for element in elements if element.tag.endswith(callable_tags)}
     return functions | {element.get(GET_TYPE) for element in elements if element.get(GET_TYPE)}
 
 
@@ -69,8 +70,8 @@ def main():
     text = text_of(options.headers)
     exported = exported_by(options.library)
     soname = soname_of(options.library)
-    failed = report(1, 'exported is what the headers declare',
-                    differences(exported, declared_in(text), 'exported', 'in the headers') or ([] if exported else ['nothing']))
+    problems = differences(exported, declared_in(text), 'exported', 'in the headers')
+    failed = report(1, 'exported is what the headers declare', problems if exported else ['nothing is exported'])
     if options.gir:
         failed |= report(2, 'exported is what the bindings know',
                          differences(exported, known_to(options.gir), 'exported', 'in the GIR'))
