@@ -351,12 +351,27 @@ test_background (gconstpointer style)
     }
 }
 
+/* That comes a moment after the migration's end. */
+static void
+wait_run_state (MockQemu *mock, const char *wanted)
+{
+  gint64 patience = g_get_monotonic_time () + WAIT * 1000;
+  g_autofree char *state = mock_dup_run_state (mock);
+
+  while (!g_str_equal (state, wanted) && g_get_monotonic_time () < patience)
+    {
+      g_usleep (1000);
+      g_free (state);
+      state = mock_dup_run_state (mock);
+    }
+  g_assert_cmpstr (state, ==, wanted);
+}
+
 static void
 test_plain_migration (gconstpointer style)
 {
   Client client;
   Reader reader;
-  g_autofree char *state = NULL;
 
   client_set_up (&client, GPOINTER_TO_INT (style));
   client_begin (&client);
@@ -368,8 +383,7 @@ test_plain_migration (gconstpointer style)
   reader_finish (&reader);
   check_stream (client.mock, reader.bytes, FALSE);
   g_byte_array_unref (reader.bytes);
-  state = mock_dup_run_state (client.mock);
-  g_assert_cmpstr (state, ==, "postmigrate");
+  wait_run_state (client.mock, "postmigrate");
   client_assert_no_complaints (client.mock);
   client_clear (&client);
 }
