@@ -12,6 +12,7 @@ import processes
 from running import StrangersQemu, wait_until
 
 MEMORY_MIB = 512
+TIMEOUT = 300  # seconds: virsh may save a guest
 NAME = 'qsnap-test'
 DRIVERS = '/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so'
 MODULES = '/usr/lib/x86_64-linux-gnu/qemu'
@@ -128,7 +129,7 @@ class Libvirtd:
     def virsh(self, *arguments):
         """What it prints."""
         uri = f'qemu:///system?socket={self.folder}/libvirt-sock'
-        done = processes.run([self._virsh, '--quiet', '--connect', uri, *arguments])
+        done = processes.run([self._virsh, '--quiet', '--connect', uri, *arguments], timeout=TIMEOUT)
         if done.returncode != 0:
             raise VirshError(f'{" ".join(arguments)}: {done.stderr.strip()}\n{self.log()}')
         return done.stdout
@@ -137,8 +138,9 @@ class Libvirtd:
 class Domain:
     """A guest that is defined there. Each start makes another QEMU of it, on the same files."""
 
-    def __init__(self, libvirtd, disks):
+    def __init__(self, libvirtd, disks, memory_mib=MEMORY_MIB):
         self.libvirtd = libvirtd
+        self.memory_mib = memory_mib
         self.hardware = harness.Hardware(libvirtd.version, disks, file_names=FILE_NAMES)
         self.folder = processes.temporary_folder()
         path = os.path.join(self.folder, 'domain.xml')
@@ -169,7 +171,7 @@ class Domain:
         hardware, guest = self.hardware, harness.guest_folder()
         return f'''<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{NAME}</name>
-  <memory unit='MiB'>{MEMORY_MIB}</memory>
+  <memory unit='MiB'>{self.memory_mib}</memory>
   <vcpu>{hardware.smp}</vcpu>
   <os>
     <type arch='x86_64' machine='{hardware.machine}'>hvm</type>
