@@ -2,15 +2,16 @@
 """What the library itself costs, against a QEMU that costs nothing: round-trips, a program, does the measuring."""
 
 import json
+import math
 import os
 import subprocess
 
 import plots
 import qsnapcmd
-from tables import Table, median
+from tables import Table, median, numbers
 
 ROUND_TRIPS = 10_000  # a second
-LINEAR = 2            # times the cost of one, at most: more is on its way to quadratic
+POWER = 1.4           # of growth: 1 is linear, 2 quadratic
 
 TABLES = [
     Table('cost', 'The library by itself', {'what': 'what'}, {'value': 'value'},
@@ -38,13 +39,13 @@ def measure(bench):
                                     ('KiB of a session, of 100', ['sessions', 100], 'kib-each')):
         samples = [{'value': run_program(*arguments)[member]} for _ in range(repetitions)]
         bench.results.add('cost', {'what': what}, samples)
-    for kind, numbers in (('disks', (1, 8, 32, 64)), ('events', (0, 1000, 10000, 40000)), ('MiB of RAM', (16, 64, 256))):
-        measure_growth(bench, kind, numbers, repetitions)
+    for kind, steps in (('disks', (1, 8, 32, 64)), ('events', (0, 1000, 10000, 40000)), ('MiB of RAM', (64, 512, 2048, 4096))):
+        measure_growth(bench, kind, steps, repetitions)
 
 
-def measure_growth(bench, kind, numbers, repetitions):
+def measure_growth(bench, kind, steps, repetitions):
     base = None
-    for number in numbers:
+    for number in steps:
         samples = [capture(kind, number) for _ in range(repetitions)]
         least = min(sample['cpu'] for sample in samples)
         base = base or (number, least)
@@ -72,13 +73,12 @@ def targets(results):
 
 
 def linear_target(kind, column, rows):
-    """The last stretch beside the one before it: what one more costs there."""
-    def slope(low, high):
-        return max(median(high, column) - median(low, column), 0.001) / (high['number'] - low['number'])
-    early, late = slope(rows[0], rows[-2]), slope(rows[-2], rows[-1])
-    low, high = rows[-2]['number'], rows[-1]['number']
+    """By the last two rows, and the least of each: what else the machine does only adds."""
+    low, high = rows[-2:]
+    least = [min(numbers(row, column)) for row in (low, high)]
+    power = math.log(least[1] / least[0]) / math.log(high['number'] / low['number'])
     return (f'nothing in a capture is quadratic in {kind}',
-            f'one more costs {late / early:.1f} times as much from {low} to {high} as up to there', late <= LINEAR * early)
+            f'CPU as the power {power:.2f} of them, from {low["number"]} to {high["number"]}', power <= POWER)
 
 
 def draw(results):

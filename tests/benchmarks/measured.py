@@ -45,8 +45,8 @@ class Watch:
         """In ms. gap: the guest's longest time without a tick by the host's clock; own: by its own clock, which stands still
         while it is stopped; late: from the call to the moment that was captured; sealed: until all was done."""
         end = end or time.time()
+        own = self._qemu.guest('gap')['maxgap'] / 1000  # it has answered: it ticks again
         gap = self._ticks.end()[0]
-        own = self._qemu.guest('gap')['maxgap'] / 1000
         stopped, resumed = self._longest_stop()
         return {'pause': (resumed - stopped) * 1000, 'gap': gap, 'own': own,
                 'late': (stopped - self.start) * 1000, 'sealed': (end - self.start) * 1000}

@@ -202,7 +202,7 @@ def control():
 
 def saver_program():
     return os.environ.get('QSNAP_SAVER') or os.path.join(os.path.dirname(os.path.dirname(qsnapcmd.command())),
-                                                         'libqsnap', 'qsnap-saver')
+                                                         'libqsnap', 'saver', 'qsnap-saver')
 
 
 # Targets
