@@ -26,24 +26,26 @@ TICKS_FACTOR = 0.9
 LIBRARY, STRAIGHT, DD, FROM_CACHE = 'libqsnap', 'QEMU to a file', 'dd, fsync', 'saver, from cache'
 
 NOTES = '''
-RAM MiB/s: all of the guest's RAM; written MiB/s: what is not zero; both of saving: from the guest's resume until it was on
-the disk; stream: from the resume until QEMU had written its last byte; seal: from there until all was on the disk; ticks:
-of the guest, of a millisecond each; CPU: of QEMU with its guest, of the saver and of the rest of the qsnap command, for each
-GiB written; dirty: what waited to be written at most, left: when it was done; cached: how much the page cache has grown; on
-disk: the blocks of the snapshot's files. QEMU to a file: a background snapshot into a descriptor of a file, then fsync. dd:
-as many bytes, conv=fsync. saver, from cache: the same memory as a stream in the page cache, through `cat` and a pipe, onto
-a tmpfs.
+RAM: all of the guest's, written: what is not zero; both of saving: from the guest's resume until it was on the disk. stream:
+from the resume until QEMU had written its last byte; seal: from there until all was on the disk; ticks: of the guest, of a
+millisecond each. QEMU to a file: a background snapshot into a descriptor of a file, then fsync. dd: as many bytes,
+conv=fsync. saver, from cache: the same memory as a stream in the page cache, through `cat` and a pipe, onto a tmpfs.
+'''
+NOTES_ON_COST = '''
+CPU: of QEMU with its guest, of the saver and of the rest of the qsnap command; dirty: what waited to be written at most,
+left: when it was done; cached: how much the page cache has grown; on disk: the blocks of the snapshot's files.
 '''
 
-TABLES = [Table(
-    'save', 'Saving',
-    {'qemu': 'QEMU', 'mib': 'MiB', 'memory': 'memory', 'method': 'method'},
-    {'ram': 'RAM MiB/s', 'speed': 'written MiB/s', 'seconds': 'saving s', 'stream': 'stream s', 'seal': 'seal ms',
-     'before': 'ticks/s before', 'during': 'during', 'after': 'after',
-     'pause': 'pause ms', 'gap': 'gap ms', 'sealed': 'sealed ms',
-     'qemu_cpu': 'QEMU CPU s/GiB', 'saver_cpu': 'saver', 'library_cpu': 'library',
-     'dirty': 'dirty MiB', 'left': 'left', 'cached': 'cached MiB', 'data': 'data MiB', 'disk': 'on disk MiB'},
-    NOTES)]
+KEYS = {'qemu': 'QEMU', 'mib': 'MiB', 'memory': 'memory', 'method': 'method'}
+TABLES = [
+    Table('save', 'Saving', KEYS,
+          {'ram': 'RAM MiB/s', 'speed': 'written MiB/s', 'seconds': 'saving s', 'stream': 'stream s', 'seal': 'seal ms',
+           'before': 'ticks/s before', 'during': 'during', 'after': 'after',
+           'pause': 'pause ms', 'gap': 'gap ms', 'sealed': 'sealed ms'}, NOTES),
+    Table('save-cost', 'What saving costs', KEYS,
+          {'qemu_cpu': 'QEMU CPU s/GiB', 'saver_cpu': 'saver', 'library_cpu': 'library',
+           'dirty': 'dirty MiB', 'left': 'left', 'cached': 'cached MiB', 'data': 'data MiB', 'disk': 'on disk MiB'},
+          NOTES_ON_COST)]
 
 
 def measure(bench, version):
@@ -66,8 +68,9 @@ def measure_guest(bench, version, mib, memory):
         samples[FROM_CACHE] = save_from_cache(run, qemu, bench.options.repetitions)
     qemu.kill()
     processes.clean_up()
-    for name, attempts in samples.items():
-        bench.results.add('save', {'qemu': version, 'mib': mib, 'memory': memory, 'method': name}, attempts)
+    for table in TABLES:
+        for name, attempts in samples.items():
+            bench.results.add(table.name, {'qemu': version, 'mib': mib, 'memory': memory, 'method': name}, attempts)
 
 
 # The guest and the host meanwhile
@@ -207,37 +210,44 @@ def saver_program():
 
 # Targets
 
-def row_of(results, version, memory, method):
-    rows = results.of('save', qemu=version, memory=memory, method=method)
-    return rows[0] if rows else None
+def medians(results, table, columns, **keys):
+    row = results.of(table, **keys)[0]
+    return [median(row, column) for column in columns]
 
 
 def targets(results):
-    for version in dict.fromkeys(row['qemu'] for row in results.of('save')):
-        yield from speed_targets(version, row_of(results, version, 'filled', LIBRARY),
-                                 row_of(results, version, 'filled', STRAIGHT))
-        yield from empty_targets(version, row_of(results, version, 'untouched', LIBRARY),
-                                 row_of(results, version, 'filled', LIBRARY))
+    for version in dict.fromkeys(row['qemu'] for row in results.of('save-cost', memory='untouched')):
+        yield from speed_targets(results, version)
+        yield from cost_targets(results, version)
+        yield from empty_targets(results, version)
 
 
-def speed_targets(version, library, straight):
-    speeds, ticks = ([median(row, column) for row in (library, straight)] for column in ('speed', 'during'))
+def speed_targets(results, version):
+    ours, theirs = (medians(results, 'save', ('speed', 'during'), qemu=version, memory='filled', method=method)
+                    for method in (LIBRARY, STRAIGHT))
     yield (f'{version}: saved at 95 % of the speed of QEMU to a file or more',
-           f'{speeds[0]:.0f} beside {speeds[1]:.0f} MiB/s', speeds[0] >= SPEED * speeds[1])
+           f'{ours[0]:.0f} beside {theirs[0]:.0f} MiB/s', ours[0] >= SPEED * theirs[0])
     yield (f'{version}: the guest\'s ticks no worse than there (within {100 - TICKS_FACTOR * 100:.0f} %)',
-           f'{ticks[0]:.0f} beside {ticks[1]:.0f} a second', ticks[0] >= TICKS_FACTOR * ticks[1])
-    saver, dirty, seal = (median(library, column) for column in ('saver_cpu', 'dirty', 'seal'))
+           f'{ours[1]:.0f} beside {theirs[1]:.0f} a second', ours[1] >= TICKS_FACTOR * theirs[1])
+
+
+def cost_targets(results, version):
+    same = {'qemu': version, 'memory': 'filled', 'method': LIBRARY}
+    saver, dirty = medians(results, 'save-cost', ('saver_cpu', 'dirty'), **same)
+    seal = medians(results, 'save', ('seal',), **same)[0]
     yield f'{version}: at most 0.5 CPU seconds of the saver a GiB', f'{saver:.2f} s', saver <= SAVER
     yield f'{version}: at most {DIRTY} MiB wait to be written', f'{dirty:.0f} MiB', dirty <= DIRTY
     yield f'{version}: sealed at most 1 s after the last byte', f'{seal / 1000:.2f} s', seal <= SEAL
 
 
-def empty_targets(version, empty, filled):
+def empty_targets(results, version):
     """Time for the memory that is used, by the speed of the filled guest."""
-    seconds, data, disk = (median(empty, column) for column in ('seconds', 'data', 'disk'))
-    expected = data / median(filled, 'speed')
-    yield (f'{version}: zero pages cost no disk', f'{disk:.0f} MiB on disk for {data:.0f} MiB of data in a guest of '
-           f'{empty["mib"]} MiB', disk <= 1.1 * data + 16)
+    same = {'qemu': version, 'method': LIBRARY}
+    data, disk = medians(results, 'save-cost', ('data', 'disk'), memory='untouched', **same)
+    seconds = medians(results, 'save', ('seconds',), memory='untouched', **same)[0]
+    expected = data / medians(results, 'save', ('speed',), memory='filled', **same)[0]
+    yield (f'{version}: zero pages cost no disk', f'{disk:.0f} MiB on disk for {data:.0f} MiB of data',
+           disk <= 1.1 * data + 16)
     yield (f'{version}: a mostly empty guest takes the time that its used memory needs (within 50 %)',
            f'{seconds:.2f} s, {expected:.2f} s at the filled guest\'s speed', seconds <= EMPTY_FACTOR * expected)
 

@@ -65,11 +65,11 @@ class Results:
         self.rows = []
 
     def add(self, name, keys, samples):
-        """Samples: dicts of numbers, one an attempt."""
-        row = {'table': name, **keys, 'samples': merge(samples)}
+        """Samples: dicts of numbers, one an attempt; of them, those that the table has."""
+        table, merged = self._tables[name], merge(samples)
+        row = {'table': name, **keys, 'samples': {column: merged[column] for column in table.columns if column in merged}}
         self.rows.append(row)
-        self._print(self._tables[name], row)
-        return row
+        self._print(table, row)
 
     def of(self, name, **keys):
         return [row for row in self.rows if row['table'] == name and keys.items() <= row.items()]
