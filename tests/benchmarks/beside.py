@@ -84,7 +84,7 @@ def measure_internal_and_migrations(bench, version, mib):
     for name, take in others.METHODS.items():
         samples = []
         for _ in range(bench.options.repetitions):
-            samples.append(watched(qemu, lambda: take(qemu, run.folder)))  # pylint: disable=cell-var-from-loop
+            samples.append(watched(qemu, functools.partial(take, qemu, run.folder)))
             if name in others.INTERNAL:
                 others.delete_internal(qemu)
         bench.results.add('beside', {'qemu': version, 'mib': mib, 'method': name, 'capture': 'any'}, samples)
