@@ -79,7 +79,7 @@ def cpu_model():
 
 def file_system(path):
     """The type of what holds that path."""
-    return processes.run(['stat', '--file-system', '--format', '%T', path]).stdout.strip()
+    return processes.run(['df', '--output=fstype', path]).stdout.split()[-1]
 
 
 def distribution():

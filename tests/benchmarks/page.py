@@ -68,7 +68,7 @@ def machine(runs):
 
 def options(run):
     given = run['options']
-    return '; '.join([f'{given["repetitions"]} repetitions', *given['snapshot_options']])
+    return ' '.join([f'{given["repetitions"]} repetitions', *given['snapshot_options']])
 
 
 def ordinal(number):
