@@ -96,8 +96,9 @@ def qemu_version(version):
 
 
 def describe(folder, versions):
+    """With the load that it has before anything is measured."""
     mib = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') >> 20
     return {'processor': cpu_model(), 'cores': os.cpu_count(), 'memory': f'{mib} MiB', 'kernel': os.uname().release,
             'distribution': distribution(), 'file system': file_system(folder),
             'huge pages': re.search(r'\[(\w+)\]', read('/sys/kernel/mm/transparent_hugepage/enabled')).group(1),
-            'accelerator': 'TCG', 'QEMU': ', '.join(map(qemu_version, versions))}
+            'load before': f'{os.getloadavg()[0]:.1f}', 'accelerator': 'TCG', 'QEMU': ', '.join(map(qemu_version, versions))}
