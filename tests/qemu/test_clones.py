@@ -38,7 +38,7 @@ def inflate_to(guest, size):
 
 # The snapshot stays what it is
 
-@test(small=5, full=20, timeout=240)
+@test(small=5, full=20, timeout=240, small_version='10.0')
 def many_reverts_leave_the_snapshot_alone(run):
     """One after the other, then four at once, while the original runs. QEMU 10 can map memory beside a balloon."""
     balloon = run.version != '7.2'

@@ -93,7 +93,7 @@ def forget(qemu, captured):
 
 # Disk mode x memory mode
 
-@test(small=1, full=5, timeout=90)
+@test(small=1, full=5, timeout=90, small_version='10.0')
 def every_disk_mode(run):
     """Instantly, two disks each."""
     folder = cloning_folder(run, 'btrfs')
@@ -380,7 +380,7 @@ def overlay_on_an_nbd_server(run):
 
 # The guest afterwards
 
-@test(timeout=120)
+@test(timeout=120, small_version='10.0')
 def leave(run):
     """Running, paused, quit: of a guest that ran."""
     qemu = run.boot(run.disks(1))

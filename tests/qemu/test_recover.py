@@ -144,7 +144,7 @@ def recover_is_killed_again_and_again(qemu, doomed):
         processes.kill(process)
 
 
-@test(timeout=120)
+@test(timeout=120, small_version='7.2')
 def group_is_killed_while_memory_is_saved(run):
     """The saver is in a session of its own, finishes the memory, and recovery the snapshot."""
     victim = Victim(run, boot_with_slow_save(run))
@@ -161,7 +161,7 @@ def group_is_killed_while_memory_is_saved(run):
     victim.qemu.assert_consistent()
 
 
-@test(timeout=120)
+@test(timeout=120, small_version='7.2')
 def nobody_is_left_while_memory_is_saved(run):
     """QEMU keeps the stream; the guest waits at the latest for its first write to what is not saved."""
     victim = Victim(run, boot_with_slow_save(run))

@@ -80,7 +80,7 @@ def revert_of_disks_on_ide(run):
     capture_and_revert(run, disks_of(run, ('qcow2', 'hda', ''), ('raw', 'ide', 'drive')), machine='pc')
 
 
-@test(timeout=150)
+@test(timeout=150, small_version='10.0')
 def revert_of_pflash(run):
     """A UEFI guest: its variables are of the same instant, and stay its own."""
     if not os.path.exists(harness.OVMF_CODE):
@@ -110,7 +110,7 @@ def revert_of_numa_backends(run):
     capture_and_revert(run, memory='numa')
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def revert_of_a_pc_dimm(run):
     capture_and_revert(run, memory='pc-dimm')
 
