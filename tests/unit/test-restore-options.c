@@ -138,15 +138,24 @@ test_changed_base (gconstpointer style)
   clear (&setting);
 }
 
+/* The migration is held until the handler has been called. */
+typedef struct
+{
+  MockQemu *mock;
+  gboolean seen;
+} Early;
+
 static void
 on_point (G_GNUC_UNUSED QsnapSession *session, QsnapSnapshot *snapshot, gpointer user_data)
 {
+  Early *early = user_data;
   g_autoptr (GError) error = NULL;
 
   g_assert_null (qsnap_snapshot_restore (snapshot, NULL, NULL, &error));
   g_test_message ("%s", error->message);
   g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_BUSY);
-  *(gboolean *)user_data = TRUE;
+  early->seen = TRUE;
+  mock_release_point (early->mock);
 }
 
 /* While its memory is being saved, and when it is deleted. */
@@ -154,15 +163,17 @@ static void
 test_not_there (gconstpointer style)
 {
   Setting setting;
-  gboolean refused = FALSE;
+  Early early = { NULL, FALSE };
   g_autofree char *folder = NULL, *gone = NULL;
   g_autoptr (GError) error = NULL;
 
   set_up (&setting, style);
+  early.mock = setting.fixture.mock;
+  mock_hold_point (early.mock, MOCK_POINT_HALF);
   g_signal_connect (setting.fixture.session, "point-in-time-reached", G_CALLBACK (on_point),
-                    &refused);
+                    &early);
   g_object_unref (fixture_capture_well (&setting.fixture, "other"));
-  g_assert_true (refused);
+  g_assert_true (early.seen);
   folder = fixture_path (&setting.fixture, "snapshot");
   gone = fixture_path (&setting.fixture, "gone");
   g_assert_cmpint (g_rename (folder, gone), ==, 0);
