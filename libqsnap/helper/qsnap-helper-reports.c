@@ -66,6 +66,13 @@ qsnap_helper_reports_send_kind (QsnapHelperReports *reports, const char *kind)
 }
 
 void
+qsnap_helper_reports_send_ready (QsnapHelperReports *reports, const char *sandbox)
+{
+  qsnap_helper_reports_send (
+      reports, qsnap_json_object_new ("report", 's', "ready", "sandbox", 's', sandbox, NULL));
+}
+
+void
 qsnap_helper_reports_send_error (QsnapHelperReports *reports, const GError *error)
 {
   g_autofree char *valid = g_utf8_make_valid (error->message, -1);

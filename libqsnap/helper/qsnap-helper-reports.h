@@ -19,6 +19,8 @@ void qsnap_helper_reports_free (QsnapHelperReports *reports);
 /* Kept until it is sent, in order. Takes @report. */
 void qsnap_helper_reports_send (QsnapHelperReports *reports, JsonObject *report);
 void qsnap_helper_reports_send_kind (QsnapHelperReports *reports, const char *kind);
+/* @sandbox is what qsnap_sandbox_enter() has answered. */
+void qsnap_helper_reports_send_ready (QsnapHelperReports *reports, const char *sandbox);
 void qsnap_helper_reports_send_error (QsnapHelperReports *reports, const GError *error);
 
 /* Dropped if it cannot be sent at once. Takes @report. */

@@ -173,6 +173,9 @@ receive_ready (QsnapHelper *helper, GError **error)
     g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED, "%s did not start", helper->what);
   else if (g_strcmp0 (kind, "failed") == 0)
     g_propagate_error (error, qsnap_helper_parse_error (qsnap_json_object (node)));
+  else if (g_strcmp0 (kind, "ready") == 0)
+    g_debug ("%s (%d) is in its sandbox: %s", helper->what, (int)helper->pid,
+             qsnap_json_get_string (qsnap_json_object (node), "sandbox"));
 
   return n <= 0 || g_strcmp0 (kind, "failed") == 0 || g_strcmp0 (kind, "ready") == 0;
 }

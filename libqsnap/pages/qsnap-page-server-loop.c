@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "helper/qsnap-helper-reports.h"
+#include "helper/qsnap-sandbox.h"
 #include "memory/qsnap-io.h"
 #include "memory/qsnap-postcopy.h"
 #include "memory/qsnap-return-path.h"
@@ -444,9 +445,9 @@ prepare (Server *server, GError **error)
 }
 
 static void
-serve (Server *server)
+serve (Server *server, const char *sandbox)
 {
-  qsnap_helper_reports_send_kind (server->reports, "ready");
+  qsnap_helper_reports_send_ready (server->reports, sandbox);
   notice_lost_application (server);
   /* An application that is busy still gets its last reports; one that is dead ends the wait. */
   while (!is_over (server) || (qsnap_helper_reports_is_waiting (server->reports) &&
@@ -470,15 +471,28 @@ clear (Server *server)
   g_clear_pointer (&server->reports, qsnap_helper_reports_free);
 }
 
+static char *
+enter_sandbox (const QsnapPageServerOptions *options)
+{
+  const QsnapSandboxDescriptor given[] = {
+    { options->control_fd, QSNAP_SANDBOX_USE },   { options->socket_fd, QSNAP_SANDBOX_USE },
+    { options->rescue_fd, QSNAP_SANDBOX_USE },    { options->dir_fd, QSNAP_SANDBOX_READ },
+    { options->revert_fd, QSNAP_SANDBOX_REMOVE },
+  };
+
+  return qsnap_sandbox_enter (given, G_N_ELEMENTS (given));
+}
+
 int
 qsnap_page_server_run (const QsnapPageServerOptions *options)
 {
+  g_autofree char *sandbox = enter_sandbox (options);
   Server server = { .options = options, .state = STATE_WAITING };
   g_autoptr (GError) error = NULL;
 
   server.reports = qsnap_helper_reports_new (options->control_fd);
   if (prepare (&server, &error))
-    serve (&server);
+    serve (&server, sandbox);
   else
     qsnap_helper_reports_send_error (server.reports, error);
   clear (&server);

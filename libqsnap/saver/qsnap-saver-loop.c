@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "helper/qsnap-helper-reports.h"
+#include "helper/qsnap-sandbox.h"
 #include "memory/qsnap-image-writer.h"
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
@@ -278,9 +279,22 @@ clear (Saver *saver)
   g_free (saver->buffer);
 }
 
+static char *
+enter_sandbox (const QsnapSaverOptions *options)
+{
+  const QsnapSandboxDescriptor given[] = {
+    { options->control_fd, QSNAP_SANDBOX_USE },
+    { options->stream_fd, QSNAP_SANDBOX_USE },
+    { options->dir_fd, QSNAP_SANDBOX_WRITE },
+  };
+
+  return qsnap_sandbox_enter (given, G_N_ELEMENTS (given));
+}
+
 int
 qsnap_saver_run (const QsnapSaverOptions *options)
 {
+  g_autofree char *sandbox = enter_sandbox (options);
   Saver saver = { .options = options, .mode = MODE_WAITING, .skip = options->skip };
 
   saver.reports = qsnap_helper_reports_new (options->control_fd);
@@ -290,7 +304,7 @@ qsnap_saver_run (const QsnapSaverOptions *options)
       clear (&saver);
       return 1;
     }
-  qsnap_helper_reports_send_kind (saver.reports, "ready");
+  qsnap_helper_reports_send_ready (saver.reports, sandbox);
   /* An application that is busy still gets its last reports; one that is dead ends the wait. */
   while (!saver.ended || (qsnap_helper_reports_is_waiting (saver.reports) &&
                           !qsnap_helper_reports_is_closed (saver.reports)))

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "pages-case.h"
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
+#include "sandbox-case.h"
 
 /* What may come before an answer: what is in the socket and on its way into it. The data of pc.ram
  * is three times as much. */
@@ -72,6 +74,22 @@ count_data (PagesCase *pages, guint n)
 }
 
 /* ---- all of it ---- */
+
+/* Before the first byte, and to the end. */
+static void
+test_sandbox (PagesCase *pages, gconstpointer data)
+{
+  GPid pid;
+
+  pages_case_start (pages, FALSE);
+  pid = atoi (g_subprocess_get_identifier (pages->process));
+  sandbox_assert_holds (pid, FALSE);
+  pages_case_go (pages, NULL);
+  pages_expect_head (pages);
+  sandbox_assert_holds (pid, FALSE);
+  pages_read_to_end (pages);
+  pages_case_settle (pages, 0);
+}
 
 static void
 test_plain (PagesCase *pages, gconstpointer data)
@@ -425,6 +443,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  PAGES_ADD ("sandbox", test_sandbox);
   PAGES_ADD ("plain", test_plain);
   PAGES_ADD ("requests/last-page", test_last_page);
   PAGES_ADD ("requests/middle", test_middle);

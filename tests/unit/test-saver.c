@@ -19,6 +19,7 @@
 #include "qsnap/qsnap-error.h"
 #include "saver/qsnap-saver-client.h"
 #include "helper/qsnap-helper-reports.h"
+#include "sandbox-case.h"
 #include "stream-builder.h"
 
 #define FILLER 4096u
@@ -304,6 +305,22 @@ test_saved (Fixture *fixture, gconstpointer data)
   while (g_main_context_iteration (fixture->context, FALSE))
     ;
   g_assert_cmpstr (fixture->kinds->str, ==, "fps");
+}
+
+/* Before the first byte, and to the end. */
+static void
+test_sandbox (Fixture *fixture, gconstpointer data)
+{
+  start (fixture, 0);
+  sandbox_assert_holds (qsnap_saver_get_pid (fixture->saver), TRUE);
+  begin_feeding (fixture, 6000, 2 * MEBI);
+  go (fixture);
+  wait_for_pause (fixture);
+  sandbox_assert_holds (qsnap_saver_get_pid (fixture->saver), TRUE);
+  resume_feeding (fixture);
+  wait_for (fixture, "sFD");
+  g_assert_true (g_str_has_suffix (fixture->kinds->str, "s"));
+  assert_image (fixture);
 }
 
 static void
@@ -628,6 +645,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   signal (SIGPIPE, SIG_IGN);
   ADD ("saved", test_saved);
+  ADD ("sandbox", test_sandbox);
   ADD ("hundred-mebibytes", test_hundred_mebibytes);
   ADD ("first-page", test_first_page);
   ADD ("busy-application", test_busy_application);
