@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "disk/qsnap-disk-check.h"
+#include "memory/qsnap-buffer.h"
 #include "memory/qsnap-io.h"
 #include "qsnap-capture-private.h"
 #include "qsnap-check.h"
@@ -59,6 +60,28 @@ remove_contents (int dir_fd, gboolean below, GError **error)
   return removed;
 }
 
+static gboolean
+is_in_place (QsnapCapture *capture)
+{
+  struct stat opened, named;
+
+  return fstat (capture->dir_fd, &opened) == 0 && lstat (capture->path, &named) == 0 &&
+         opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+/* What QEMU and its tools write is named by its path. */
+gboolean
+qsnap_capture_check_directory (QsnapCapture *capture, GError **error)
+{
+  if (is_in_place (capture))
+    return TRUE;
+
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_INTERFERED,
+               "the directory %s was moved away, or another was put in its place", capture->path);
+
+  return FALSE;
+}
+
 gboolean
 qsnap_capture_remove_directory (QsnapCapture *capture, GError **error)
 {
@@ -70,7 +93,7 @@ qsnap_capture_remove_directory (QsnapCapture *capture, GError **error)
 
   if (!capture->directory_made)
     (void)fchmod (capture->dir_fd, capture->directory_mode);
-  else if (rmdir (capture->path) != 0 && errno != ENOENT)
+  else if (is_in_place (capture) && rmdir (capture->path) != 0 && errno != ENOENT)
     return qsnap_io_fail (error, errno, "cannot remove %s", capture->path);
 
   return TRUE;
@@ -91,7 +114,17 @@ take_directory (QsnapCapture *capture, GError **error)
       return FALSE;
     }
 
-  if (fstat (capture->dir_fd, &found) != 0 || fchmod (capture->dir_fd, 0700) != 0)
+  if (fstat (capture->dir_fd, &found) != 0)
+    return qsnap_io_fail (error, errno, "cannot examine %s", capture->path);
+  /* Its owner could put other files in the place of the snapshot's. */
+  if (found.st_uid != geteuid ())
+    {
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+                   "the directory %s belongs to user %u: choose another", capture->path,
+                   (guint)found.st_uid);
+      return FALSE;
+    }
+  if (fchmod (capture->dir_fd, 0700) != 0)
     return qsnap_io_fail (error, errno, "cannot set the mode of %s", capture->path);
 
   capture->directory_mode = found.st_mode & 07777;
@@ -228,7 +261,7 @@ static gpointer
 drain_thread (gpointer data)
 {
   int fd = GPOINTER_TO_INT (data);
-  g_autofree char *buffer = g_malloc (STREAM_PIPE_SIZE);
+  g_autoptr (QsnapBuffer) buffer = qsnap_buffer_new (STREAM_PIPE_SIZE);
   gssize n;
 
   /* The gate's is one page small, and the saver may not have come to enlarge it. */
@@ -583,6 +616,7 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
       (qsnap_capture_has_memory (capture) && !make_stream (capture, error)) ||
       !hold_shutdown (capture, error) ||
       ((capture->plain || capture->live) && !raise_bandwidth (capture, error)) ||
+      !qsnap_capture_check_directory (capture, error) ||
       !qsnap_journal_step (&capture->journal, "pausing", error))
     return FALSE;
 

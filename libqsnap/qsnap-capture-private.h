@@ -148,6 +148,7 @@ JsonObject *qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory);
 JsonObject *qsnap_capture_describe_disk (QsnapDrive *drive, const char *directory);
 
 /* Removes what the capture wrote there, the journal too. */
+gboolean qsnap_capture_check_directory (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_remove_directory (QsnapCapture *capture, GError **error);
 
 /* Parts of the pause. The second: @left_ms are left of it, at least one; 0: there is no limit.

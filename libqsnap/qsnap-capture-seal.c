@@ -43,18 +43,22 @@ open_converted (
 {
   const char *name = "nvram.tmp";
   g_autofree char *target = g_build_filename (capture->path, name, NULL);
-  g_autofree char *output = convert (drive, file, format, target, error);
+  g_autofree char *output = NULL;
   int fd;
 
-  if (output == NULL)
-    return -1;
-
-  fd = openat (capture->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  if (fd < 0)
-    qsnap_io_fail (error, errno, "%s", target);
+  /* Left by a client that died. */
   (void)unlinkat (capture->dir_fd, name, 0);
+  /* The tool writes to a file that is there, which nobody else can read: what is read is what was
+   * made here, whatever has the name by then. */
+  fd = qsnap_io_create (capture->dir_fd, name, error);
+  if (fd < 0)
+    return -1;
+  output = convert (drive, file, format, target, error);
+  (void)unlinkat (capture->dir_fd, name, 0);
+  if (output == NULL)
+    close (fd);
 
-  return fd;
+  return output != NULL ? fd : -1;
 }
 
 static int
@@ -184,7 +188,8 @@ write_snapshot (QsnapCapture *capture, JsonObject *memory, GError **error)
   manifest = qsnap_capture_describe (capture, memory);
 
   /* The directory's own entry first: the manifest must not be durable in a folder that is not. */
-  if (!qsnap_io_sync_path (parent, O_DIRECTORY, error) ||
+  if (!qsnap_capture_check_directory (capture, error) ||
+      !qsnap_io_sync_path (parent, O_DIRECTORY, error) ||
       !qsnap_manifest_write (capture->dir_fd, manifest, error))
     return FALSE;
 
@@ -225,7 +230,8 @@ qsnap_capture_seal (QsnapCapture *capture, GError **error)
       if (memory == NULL || !check_kind (capture, memory, error))
         return FALSE;
     }
-  if (!qsnap_journal_step (&capture->journal, "sealing", error))
+  if (!qsnap_capture_check_directory (capture, error) ||
+      !qsnap_journal_step (&capture->journal, "sealing", error))
     return FALSE;
 
   for (guint i = 0; i < drives->len; i++)

@@ -282,9 +282,8 @@ gboolean
 qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error)
 {
   gsize length;
-  struct stat found = { 0 };
-  g_autofree char *text =
-      qsnap_io_read_whole (dir_fd, QSNAP_JOURNAL_FILE, MAX_SIZE, &length, error);
+  g_autofree char *text = qsnap_io_read_with_owner (dir_fd, QSNAP_JOURNAL_FILE, MAX_SIZE, &length,
+                                                    &journal->owner, error);
   g_autoptr (JsonNode) node = NULL;
   g_autoptr (JsonNode) copy = NULL;
   g_autoptr (GError) failure = NULL;
@@ -297,8 +296,6 @@ qsnap_journal_read (QsnapJournal *journal, int dir_fd, GError **error)
     return corrupt (error, "%s", failure->message);
 
   journal->dir_fd = dir_fd;
-  (void)fstatat (dir_fd, QSNAP_JOURNAL_FILE, &found, AT_SYMLINK_NOFOLLOW);
-  journal->owner = found.st_uid;
   if (!check_journal (journal, json_node_get_object (node), error))
     return FALSE;
   /* A copy: the parser's own cannot be changed. */

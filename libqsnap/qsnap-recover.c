@@ -251,8 +251,10 @@ open_directory (QsnapCapture *capture, GFile *directory, GError **error)
   capture->path = g_canonicalize_filename (path, NULL);
   capture->dir_fd = open (capture->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-  return capture->dir_fd >= 0 ||
-         qsnap_io_fail (error, errno, "cannot open the directory %s", capture->path);
+  if (capture->dir_fd < 0)
+    return qsnap_io_fail (error, errno, "cannot open the directory %s", capture->path);
+
+  return qsnap_io_check_top (capture->dir_fd, capture->path, error);
 }
 
 /* Under the lock: another recovery may have been faster. */

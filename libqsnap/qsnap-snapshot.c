@@ -460,7 +460,15 @@ qsnap_snapshot_open_directory (GFile *directory, GError **error)
 
   fd = open (path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0)
-    qsnap_io_fail (error, errno, "%s", path);
+    {
+      qsnap_io_fail (error, errno, "%s", path);
+      return -1;
+    }
+  if (!qsnap_io_check_top (fd, path, error))
+    {
+      close (fd);
+      return -1;
+    }
 
   return fd;
 }

@@ -6,6 +6,7 @@
 
 #include "memory/qsnap-image-private.h"
 
+#include "memory/qsnap-buffer.h"
 #include "memory/qsnap-fd-writer.h"
 #include "memory/qsnap-io.h"
 #include "memory/qsnap-ram-encoder.h"
@@ -30,7 +31,7 @@ write_out (const guint8 *data, gsize len, gpointer user_data, GError **error)
 static gboolean
 copy_state (Export *export, guint64 begin, guint64 end, GError **error)
 {
-  g_autofree guint8 *buffer = g_malloc (QSNAP_IMAGE_PIECE);
+  g_autoptr (QsnapBuffer) buffer = qsnap_buffer_new (QSNAP_IMAGE_PIECE);
 
   for (guint64 at = begin; at < end; at += QSNAP_IMAGE_PIECE)
     {

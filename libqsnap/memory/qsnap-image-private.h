@@ -18,7 +18,7 @@ typedef struct
   char *sums_checksum;
   int fd; /* -1 until needed */
   int sums_fd;
-  guint8 *memory; /* a small block, once loaded */
+  guint8 *memory; /* a small block, once loaded: a QsnapBuffer */
 } QsnapImageBlock;
 
 struct _QsnapImage

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "memory/qsnap-buffer.h"
 #include "memory/qsnap-io.h"
 #include "qsnap/qsnap-error.h"
 
@@ -89,7 +90,7 @@ static gboolean
 feed_state (QsnapImage *image, QsnapStreamParser *parser, GCancellable *cancellable, GError **error)
 {
   g_autoptr (QsnapDigest) digest = qsnap_digest_new ();
-  g_autofree guint8 *buffer = g_malloc (QSNAP_IMAGE_PIECE);
+  g_autoptr (QsnapBuffer) buffer = qsnap_buffer_new (QSNAP_IMAGE_PIECE);
   g_autofree char *checksum = NULL;
   g_autoptr (GError) parse_error = NULL;
 
@@ -279,7 +280,7 @@ scan_pieces (QsnapImage *image,
              GCancellable *cancellable,
              GError **error)
 {
-  g_autofree guint8 *buffer = g_malloc (QSNAP_IMAGE_PIECE);
+  g_autoptr (QsnapBuffer) buffer = qsnap_buffer_new (QSNAP_IMAGE_PIECE);
   guint64 at = 0, n_data = 0;
 
   while (at < block->length)
@@ -367,7 +368,7 @@ keep_page (guint index, guint64 offset, const guint8 *data, gpointer user_data, 
   QsnapImageBlock *block = qsnap_image_block (user_data, index);
 
   if (block->memory == NULL)
-    block->memory = g_try_malloc0 (block->length);
+    block->memory = qsnap_buffer_try_new (block->length);
   if (block->memory == NULL)
     return qsnap_io_fail (error, ENOMEM, "No memory for the RAM block “%s”", block->name);
   if (data != NULL)
@@ -381,7 +382,7 @@ static void
 forget_small_blocks (QsnapImage *image)
 {
   for (guint i = 0; i < image->blocks->len; i++)
-    g_clear_pointer (&qsnap_image_block (image, i)->memory, g_free);
+    g_clear_pointer (&qsnap_image_block (image, i)->memory, qsnap_buffer_free);
 }
 
 static gboolean
@@ -402,7 +403,7 @@ read_raw (QsnapImage *image,
           gsize len,
           GError **error)
 {
-  g_autofree guint8 *pages = NULL;
+  g_autoptr (QsnapBuffer) pages = NULL;
 
   while (len > 0)
     {
@@ -413,7 +414,7 @@ read_raw (QsnapImage *image,
       gboolean direct = whole == take;
 
       if (!direct && pages == NULL)
-        pages = g_malloc (MIN (QSNAP_IMAGE_PIECE, len + 2 * QSNAP_PAGE_SIZE));
+        pages = qsnap_buffer_new (MIN (QSNAP_IMAGE_PIECE, len + 2 * QSNAP_PAGE_SIZE));
       if (!qsnap_image_read_pages (image, block, begin, direct ? buffer : pages, whole, NULL,
                                    error))
         return FALSE;

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memory/qsnap-buffer.h"
 #include "memory/qsnap-io.h"
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
@@ -229,7 +230,7 @@ clear_block (gpointer data)
   g_free (block->path);
   g_free (block->sums_path);
   g_free (block->sums_checksum);
-  g_free (block->memory);
+  qsnap_buffer_free (block->memory);
 }
 
 QsnapImage *

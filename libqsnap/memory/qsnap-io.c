@@ -25,14 +25,82 @@ qsnap_io_fail (GError **error, int saved_errno, const char *format, ...)
   return FALSE;
 }
 
+/* Whoever owns the snapshot may own what is in it; nobody else. */
+static gboolean
+check_owner (int dir_fd, const struct stat *info, const char *name, GError **error)
+{
+  struct stat dir_info;
+
+  if (fstat (dir_fd, &dir_info) != 0)
+    return qsnap_io_fail (error, errno, "Could not examine the folder of “%s”", name);
+  if (info->st_uid == geteuid () || info->st_uid == dir_info.st_uid)
+    return TRUE;
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+               "“%s” of the snapshot belongs to user %u, who does not own the snapshot", name,
+               (guint)info->st_uid);
+  return FALSE;
+}
+
+static gboolean
+check_dir (int dir_fd, int fd, const char *name, GError **error)
+{
+  struct stat info;
+
+  if (fstat (fd, &info) != 0)
+    return qsnap_io_fail (error, errno, "Could not examine “%s” of the snapshot", name);
+  if (!check_owner (dir_fd, &info, name, error))
+    return FALSE;
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+    return TRUE;
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+               "others than its owner may write to the folder “%s” of the snapshot (mode %04o)",
+               name, info.st_mode & 07777);
+  return FALSE;
+}
+
 int
 qsnap_io_open_dir (int dir_fd, const char *name, GError **error)
 {
   int fd = openat (dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
   if (fd < 0)
-    qsnap_io_fail (error, errno, "Could not open the folder “%s” of the snapshot", name);
+    {
+      if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)
+        g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+                     "“%s” of the snapshot is missing, or is not a folder", name);
+      else
+        qsnap_io_fail (error, errno, "Could not open the folder “%s” of the snapshot", name);
+      return -1;
+    }
+  if (!check_dir (dir_fd, fd, name, error))
+    {
+      close (fd);
+      return -1;
+    }
   return fd;
+}
+
+gboolean
+qsnap_io_check_top (int fd, const char *path, GError **error)
+{
+  struct stat info;
+
+  if (fstat (fd, &info) != 0)
+    return qsnap_io_fail (error, errno, "cannot examine %s", path);
+  if (info.st_uid != geteuid () && info.st_uid != 0 && geteuid () != 0)
+    {
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+                   "%s belongs to user %u: only its owner and root may use it", path,
+                   (guint)info.st_uid);
+      return FALSE;
+    }
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+    return TRUE;
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+               "others than its owner may write to %s (mode %04o), and may have replaced what is "
+               "in it: chmod go-w it if you trust them",
+               path, info.st_mode & 07777);
+  return FALSE;
 }
 
 int
@@ -58,57 +126,62 @@ qsnap_io_create (int dir_fd, const char *name, GError **error)
 }
 
 static gboolean
-check_file (int dir_fd, int fd, const char *name, guint64 size, GError **error)
+check_file (int dir_fd, int fd, const char *name, struct stat *info, GError **error)
 {
-  struct stat dir_info, info;
-
-  if (fstat (fd, &info) != 0 || fstat (dir_fd, &dir_info) != 0)
+  if (fstat (fd, info) != 0)
     return qsnap_io_fail (error, errno, "Could not examine “%s” of the snapshot", name);
-  if (!S_ISREG (info.st_mode))
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
-                   "“%s” of the snapshot is not a regular file", name);
-      return FALSE;
-    }
-  if (info.st_uid != geteuid () && info.st_uid != dir_info.st_uid)
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
-                   "“%s” of the snapshot belongs to user %u, who does not own the snapshot", name,
-                   (guint)info.st_uid);
-      return FALSE;
-    }
-  if ((guint64)info.st_size != size)
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
-                   "“%s” of the snapshot has %" G_GUINT64_FORMAT " bytes, %" G_GUINT64_FORMAT
-                   " were saved",
-                   name, (guint64)info.st_size, size);
-      return FALSE;
-    }
-  return TRUE;
+  if (S_ISREG (info->st_mode))
+    return check_owner (dir_fd, info, name, error);
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+               "“%s” of the snapshot is not a regular file", name);
+  return FALSE;
 }
 
-int
-qsnap_io_open (int dir_fd, const char *name, guint64 size, GError **error)
+/* What it finds out about the file is of the one that is open, whatever takes its name next. */
+static int
+open_file (int dir_fd, const char *name, struct stat *info, GError **error)
 {
   /* O_NONBLOCK: somebody may have put a FIFO there, whose open would wait for a writer. */
   int fd = openat (dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
   if (fd < 0)
     {
-      if (errno == ENOENT || errno == ELOOP || errno == ENXIO)
+      if (errno == ELOOP || errno == ENXIO)
         g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
-                     "“%s” of the snapshot is missing, or is not a regular file", name);
+                     "“%s” of the snapshot is not a regular file", name);
       else
         qsnap_io_fail (error, errno, "Could not open “%s” of the snapshot", name);
       return -1;
     }
-  if (!check_file (dir_fd, fd, name, size, error))
+  if (!check_file (dir_fd, fd, name, info, error))
     {
       close (fd);
       return -1;
     }
   return fd;
+}
+
+int
+qsnap_io_open (int dir_fd, const char *name, guint64 size, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+  struct stat info;
+  int fd = open_file (dir_fd, name, &info, &failure);
+
+  if (fd >= 0 && (guint64)info.st_size == size)
+    return fd;
+  if (fd >= 0)
+    g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT,
+                 "“%s” of the snapshot has %" G_GUINT64_FORMAT " bytes, %" G_GUINT64_FORMAT
+                 " were saved",
+                 name, (guint64)info.st_size, size);
+  else if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
+    g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "“%s” of the snapshot is missing", name);
+  else
+    g_propagate_error (error, g_steal_pointer (&failure));
+  if (fd >= 0)
+    close (fd);
+  return -1;
 }
 
 gboolean
@@ -159,33 +232,45 @@ qsnap_io_pread (int fd, void *data, gsize len, guint64 offset, const char *name,
   return TRUE;
 }
 
+static char *
+read_open (int fd, const struct stat *found, const char *name, gsize max_size, GError **error)
+{
+  g_autofree char *text = NULL;
+
+  if (found->st_size <= 0 || (guint64)found->st_size > max_size)
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "“%s” has %" G_GINT64_FORMAT " bytes",
+                   name, (gint64)found->st_size);
+      return NULL;
+    }
+  text = g_malloc0 ((gsize)found->st_size + 1);
+  return qsnap_io_pread (fd, text, (gsize)found->st_size, 0, name, error) ? g_steal_pointer (&text)
+                                                                          : NULL;
+}
+
+char *
+qsnap_io_read_with_owner (
+    int dir_fd, const char *name, gsize max_size, gsize *len, uid_t *owner, GError **error)
+{
+  struct stat found;
+  int fd = open_file (dir_fd, name, &found, error);
+  char *text;
+
+  if (fd < 0)
+    return NULL;
+  text = read_open (fd, &found, name, max_size, error);
+  close (fd);
+  *len = (gsize)found.st_size;
+  *owner = found.st_uid;
+  return text;
+}
+
 char *
 qsnap_io_read_whole (int dir_fd, const char *name, gsize max_size, gsize *len, GError **error)
 {
-  g_autofree char *text = NULL;
-  struct stat found;
-  gboolean read;
-  int fd;
+  uid_t owner;
 
-  if (fstatat (dir_fd, name, &found, AT_SYMLINK_NOFOLLOW) != 0)
-    {
-      qsnap_io_fail (error, errno, "Could not find “%s”", name);
-      return NULL;
-    }
-  if (found.st_size <= 0 || (guint64)found.st_size > max_size)
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT, "“%s” has %" G_GINT64_FORMAT " bytes",
-                   name, (gint64)found.st_size);
-      return NULL;
-    }
-  fd = qsnap_io_open (dir_fd, name, (guint64)found.st_size, error);
-  if (fd < 0)
-    return NULL;
-  *len = (gsize)found.st_size;
-  text = g_malloc0 (*len + 1);
-  read = qsnap_io_pread (fd, text, *len, 0, name, error);
-  close (fd);
-  return read ? g_steal_pointer (&text) : NULL;
+  return qsnap_io_read_with_owner (dir_fd, name, max_size, len, &owner, error);
 }
 
 gboolean

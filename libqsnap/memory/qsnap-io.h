@@ -13,7 +13,13 @@ G_BEGIN_DECLS
 gboolean qsnap_io_fail (GError **error, int saved_errno, const char *format, ...)
     G_GNUC_PRINTF (3, 4);
 
-/* The directory @name, made with mode 0700 if it is not there. */
+/* The folder of a whole snapshot or revert, which is open and may come from anywhere: it must be
+ * ours or root's, or we are root, and nobody but its owner may write to it. Else
+ * G_IO_ERROR_PERMISSION_DENIED. */
+gboolean qsnap_io_check_top (int fd, const char *path, GError **error);
+
+/* The directory @name, made with mode 0700 if it is not there. One that does not belong to us or to
+ * the owner of @dir_fd, or that others may write to, is QSNAP_ERROR_CORRUPT. */
 int qsnap_io_make_dir (int dir_fd, const char *name, GError **error);
 int qsnap_io_open_dir (int dir_fd, const char *name, GError **error);
 
@@ -35,6 +41,10 @@ qsnap_io_pread (int fd, void *data, gsize len, guint64 offset, const char *name,
  * @max_size bytes, followed by a NUL; an empty one is QSNAP_ERROR_CORRUPT too. */
 char *
 qsnap_io_read_whole (int dir_fd, const char *name, gsize max_size, gsize *len, GError **error);
+
+/* The same, and whose it is. */
+char *qsnap_io_read_with_owner (
+    int dir_fd, const char *name, gsize max_size, gsize *len, uid_t *owner, GError **error);
 
 /* FALSE also for what cannot be looked at. */
 gboolean qsnap_io_dir_is_empty (const char *path);

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "memory/qsnap-buffer.h"
 #include "memory/qsnap-stream-format.h"
 
 #define BUFFER_BYTES (1u << 20)
@@ -166,9 +167,8 @@ qsnap_ram_encoder_get_position (QsnapRamEncoder *encoder)
 QsnapRamEncoder *
 qsnap_ram_encoder_new (guint32 section_id, QsnapRamSink sink, gpointer user_data)
 {
-  QsnapRamEncoder *encoder = g_malloc (sizeof *encoder);
+  QsnapRamEncoder *encoder = (gpointer)qsnap_buffer_new (sizeof *encoder);
 
-  memset (encoder, 0, G_STRUCT_OFFSET (QsnapRamEncoder, buffer));
   encoder->section_id = section_id;
   encoder->sink = sink;
   encoder->user_data = user_data;
@@ -179,5 +179,5 @@ void
 qsnap_ram_encoder_free (QsnapRamEncoder *encoder)
 {
   g_free (encoder->block);
-  g_free (encoder);
+  qsnap_buffer_free ((gpointer)encoder);
 }

@@ -291,7 +291,8 @@ open_snapshot (QsnapServing *serving, GError **error)
     return qsnap_io_fail (error, path != NULL ? errno : EINVAL, "cannot open the snapshot %s",
                           path != NULL ? path : "");
 
-  return qsnap_snapshot_lock_directory (serving->snapshot_fd, FALSE, error) &&
+  return qsnap_io_check_top (serving->snapshot_fd, path, error) &&
+         qsnap_snapshot_lock_directory (serving->snapshot_fd, FALSE, error) &&
          check_snapshot (serving, error);
 }
 
@@ -304,7 +305,7 @@ check_owner (QsnapServing *serving, GError **error)
   if (fstat (serving->revert_fd, &found) != 0)
     return qsnap_io_fail (error, errno, "cannot look at the directory %s", serving->path);
   if (found.st_uid == geteuid ())
-    return TRUE;
+    return qsnap_io_check_top (serving->revert_fd, serving->path, error);
 
   g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
                "the revert's directory %s belongs to user %u", serving->path, (guint)found.st_uid);

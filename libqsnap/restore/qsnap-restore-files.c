@@ -61,7 +61,7 @@ make_directory (QsnapRestore *restore, GError **error)
     return qsnap_io_fail (error, errno, "cannot make the revert's directory %s", restore->path);
 
   qsnap_undo_push (restore->undo, "remove the directory", restore, undo_directory, restore);
-  restore->dir_fd = open (restore->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  restore->dir_fd = open (restore->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (restore->dir_fd < 0)
     return qsnap_io_fail (error, errno, "cannot open the revert's directory %s", restore->path);
 
@@ -96,7 +96,7 @@ open_log (QsnapRestore *restore, GError **error)
 {
   qsnap_undo_push (restore->undo, "remove the files", restore, undo_files, restore);
   restore->log_fd = openat (restore->dir_fd, QSNAP_RESTORE_LOG,
-                            O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+                            O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 
   return restore->log_fd >= 0 || qsnap_io_fail (error, errno, "cannot make the log of QEMU");
 }

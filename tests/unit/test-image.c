@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memory/qsnap-buffer.h"
 #include "memory/qsnap-image-writer.h"
 #include "memory/qsnap-image.h"
 #include "qsnap/qsnap-error.h"
@@ -396,7 +397,7 @@ test_lost_files (Fixture *fixture, gconstpointer data)
   g_assert_cmpint (g_rename (ram, away), ==, 0);
   assert_damaged (fixture, "missing");
   g_assert_cmpint (symlink (away, ram), ==, 0);
-  assert_damaged (fixture, "“pc.ram” of the snapshot is missing, or is not");
+  assert_damaged (fixture, "“pc.ram” of the snapshot is not a regular file");
   g_unlink (ram);
   g_assert_cmpint (mkfifo (ram, 0600), ==, 0);
   assert_damaged (fixture, "not a regular file");
@@ -817,6 +818,42 @@ test_names (void)
   g_assert_cmpstr (path, !=, other);
 }
 
+/* ---- buffers ---- */
+
+/* What the kernel says of the mapping that begins at @address. */
+static char *
+flags_of_mapping (gconstpointer address)
+{
+  g_autofree char *begin = g_strdup_printf ("%" G_GINTPTR_MODIFIER "x-", (guintptr)address);
+  g_autofree char *maps = NULL;
+  const char *mapping, *flags;
+
+  g_assert_true (g_file_get_contents ("/proc/self/smaps", &maps, NULL, NULL));
+  mapping = strstr (maps, begin);
+  g_assert_nonnull (mapping);
+  flags = strstr (mapping, "VmFlags:");
+  g_assert_nonnull (flags);
+  return g_strndup (flags, strcspn (flags, "\n"));
+}
+
+static void
+test_buffer (void)
+{
+  QsnapBuffer *buffer = qsnap_buffer_new (3 * STREAM_PAGE + 1);
+  /* The mapping's first page is the buffer's own. */
+  g_autofree char *flags = flags_of_mapping (buffer - STREAM_PAGE);
+
+  g_test_message ("%s", flags);
+  g_assert_nonnull (strstr (flags, " dd"));
+  for (guint i = 0; i <= 3 * STREAM_PAGE; i++)
+    g_assert_cmpuint (buffer[i], ==, 0);
+  memset (buffer, 0xff, 3 * STREAM_PAGE + 1);
+  qsnap_buffer_free (buffer);
+  qsnap_buffer_free (NULL);
+  g_assert_null (qsnap_buffer_try_new (G_MAXSIZE));
+  g_assert_null (qsnap_buffer_try_new (G_MAXSIZE / 2));
+}
+
 #define ADD(name, func) g_test_add ("/image/" name, Fixture, NULL, set_up, func, tear_down)
 
 int
@@ -830,6 +867,7 @@ main (int argc, char **argv)
   ADD ("every-flip", test_every_flip);
   ADD ("lost-files", test_lost_files);
   ADD ("other-owner", test_other_owner);
+  g_test_add_func ("/image/buffer", test_buffer);
   ADD ("hostile-json", test_hostile_json);
   ADD ("export", test_export);
   ADD ("export-to-file", test_export_to_file);
