@@ -177,12 +177,9 @@ find_block (QsnapStreamParser *parser, const guint8 *data, GError **error)
   name[data[0]] = '\0';
   if (memchr (name, '\0', data[0]) != NULL ||
       !g_hash_table_lookup_extended (parser->indices, name, NULL, &index))
-    {
-      g_autofree char *printable = qsnap_stream_printable (data + 1, data[0]);
-
-      return qsnap_stream_corrupt (parser, error, "a page of the unknown RAM block “%s”",
-                                   printable);
-    }
+    /* In a stream that is out of step the name is the guest's memory, so it is not shown. */
+    return qsnap_stream_corrupt (parser, error,
+                                 "a page of a RAM block that is none of those in its list");
   return GPOINTER_TO_UINT (index);
 }
 

@@ -324,6 +324,17 @@ error_from_reply (JsonObject *message)
                               text != NULL ? text : "QEMU gave no description");
 }
 
+/* Arguments and results are in no log, so that no secret is. QEMU's text may repeat an argument. */
+static gboolean
+may_repeat_secret (const char *command)
+{
+  static const char *const commands[] = { "change-vnc-password",   "expire_password",
+                                          "human-monitor-command", "object-add",
+                                          "set_password",          NULL };
+
+  return g_strv_contains (commands, command);
+}
+
 /* A reply that nobody waits for (late, or without an id: QEMU answers so when it cannot parse a
  * command) is no reason to give up the connection. */
 static void
@@ -346,7 +357,8 @@ handle_reply (QsnapQmpClient *client, JsonObject *message)
     {
       g_autoptr (GError) error = error_from_reply (message);
 
-      g_debug ("%s failed: %s", call->command, error->message);
+      g_debug ("%s failed: %s", call->command,
+               may_repeat_secret (call->command) ? "(text left out)" : error->message);
       call->func (NULL, error, call->user_data);
     }
 
