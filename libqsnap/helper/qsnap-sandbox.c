@@ -61,6 +61,8 @@ forbid_new_privileges (const QsnapSandboxDescriptor *given, guint n_given)
   return prctl (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : errno;
 }
 
+#if QSNAP_SANDBOX_IS_ON
+
 /* --- limits -------------------------------------------------------------------------------- */
 
 static gboolean
@@ -103,8 +105,6 @@ set_limits (const QsnapSandboxDescriptor *given, guint n_given)
 
   return result;
 }
-
-#if QSNAP_SANDBOX_IS_ON
 
 /* --- landlock ------------------------------------------------------------------------------ */
 

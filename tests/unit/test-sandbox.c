@@ -96,6 +96,14 @@ enter (Inside *inside)
   inside->has_seccomp = QSNAP_SANDBOX_IS_ON && strstr (inside->layers, "seccomp (not") == NULL;
 }
 
+/* The descriptors go with the process. */
+static void
+clear (Inside *inside)
+{
+  g_free (inside->path);
+  g_free (inside->layers);
+}
+
 /* --- what fails ---------------------------------------------------------------------------- */
 
 static void
@@ -228,6 +236,7 @@ go_in (uid_t user)
   try_connections (&inside);
   try_programs (&inside);
   use_folders (&inside);
+  clear (&inside);
 }
 
 static void
@@ -296,6 +305,7 @@ test_layers (void)
     }
   else
     g_assert_cmpstr (inside.layers, ==, "descriptors, privileges");
+  clear (&inside);
 }
 
 /* The errors of a helper have words, though nothing can be loaded for them any more. */
@@ -313,6 +323,7 @@ test_errors (void)
   enter (&inside);
   g_assert_cmpstr (g_strerror (ENOSPC), ==, "No space left on device");
   g_assert_cmpstr (g_strerror (EIO), ==, "Input/output error");
+  clear (&inside);
 }
 
 /* A process that ends by itself is one that its parent gets to know about. */

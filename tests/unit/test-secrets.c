@@ -56,7 +56,7 @@ execute (Fixture *fixture, guint i)
 {
   g_autoptr (JsonNode) arguments = json_from_string (secrets[i].arguments, NULL);
   g_autoptr (GError) error = NULL;
-  g_autoptr (JsonNode) reply =
+  g_autoptr (JsonNode) reply G_GNUC_UNUSED =
       qsnap_session_execute (fixture->session, secrets[i].command, arguments, NULL, NULL, &error);
 }
 
