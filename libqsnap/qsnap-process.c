@@ -299,24 +299,38 @@ qsnap_process_threads (QsnapProcess *process)
 static gboolean
 thread_sleeps (QsnapProcess *process, const char *thread)
 {
-  g_autofree char *stat_path = g_strdup_printf ("/proc/%d/task/%s/stat", (int)process->pid, thread);
-  g_autofree char *wchan_path =
-      g_strdup_printf ("/proc/%d/task/%s/wchan", (int)process->pid, thread);
+  g_autofree char *path = g_strdup_printf ("/proc/%d/task/%s/stat", (int)process->pid, thread);
   g_autofree char *text = NULL;
-  g_autofree char *wchan = NULL;
   const char *state;
 
-  if (!g_file_get_contents (stat_path, &text, NULL, NULL))
+  if (!g_file_get_contents (path, &text, NULL, NULL))
     return FALSE;
 
   state = strrchr (text, ')');
-  if (state == NULL || !g_str_has_prefix (state, ") S"))
-    return FALSE;
 
-  if (!g_file_get_contents (wchan_path, &wchan, NULL, NULL) || g_strcmp0 (wchan, "0") == 0)
-    return TRUE;
+  return state != NULL && g_str_has_prefix (state, ") S");
+}
 
-  return strstr (wchan, "pipe") != NULL;
+/* "0": of a thread that runs, or where the kernel does not tell. */
+static gboolean
+thread_waits_in (QsnapProcess *process, const char *thread, const char *what)
+{
+  g_autofree char *path = g_strdup_printf ("/proc/%d/task/%s/wchan", (int)process->pid, thread);
+  g_autofree char *text = NULL;
+
+  return !g_file_get_contents (path, &text, NULL, NULL) || g_str_equal (text, "0") ||
+         strstr (text, what) != NULL;
+}
+
+/* Twice: it may have woken in between, and wait in nothing. */
+static gboolean
+thread_sleeps_in_pipe (QsnapProcess *process, const char *thread)
+{
+  for (guint i = 0; i < 2; i++)
+    if (!thread_sleeps (process, thread) || !thread_waits_in (process, thread, "pipe"))
+      return FALSE;
+
+  return thread_sleeps (process, thread);
 }
 
 gboolean
@@ -331,7 +345,7 @@ qsnap_process_new_thread_sleeps (QsnapProcess *process, GHashTable *known)
 
   g_hash_table_iter_init (&iter, threads);
   while (g_hash_table_iter_next (&iter, &thread, NULL))
-    if (!g_hash_table_contains (known, thread) && thread_sleeps (process, thread))
+    if (!g_hash_table_contains (known, thread) && thread_sleeps_in_pipe (process, thread))
       return TRUE;
 
   return FALSE;
