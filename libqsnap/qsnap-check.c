@@ -555,7 +555,7 @@ has_permission (JsonObject *edge, const char *permission)
   JsonArray *list = qsnap_json_get_array (edge, "perm");
 
   for (guint i = 0; list != NULL && i < json_array_get_length (list); i++)
-    if (g_strcmp0 (json_array_get_string_element (list, i), permission) == 0)
+    if (g_strcmp0 (qsnap_json_array_string (list, i), permission) == 0)
       return TRUE;
 
   return FALSE;

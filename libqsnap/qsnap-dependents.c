@@ -202,7 +202,7 @@ image_below_disk (Search *search, const char *folder, JsonObject *disk)
   const char *image = image_of (search, file);
 
   for (guint i = 0; image == NULL && chain != NULL && i < json_array_get_length (chain); i++)
-    image = image_of (search, json_array_get_string_element (chain, i));
+    image = image_of (search, qsnap_json_array_string (chain, i));
 
   return image;
 }

@@ -4,6 +4,9 @@
 
 #include "qsnap-json.h"
 
+#include <math.h>
+#include <string.h>
+
 #include "qsnap/qsnap-error.h"
 
 static void
@@ -186,9 +189,26 @@ qsnap_json_array_object (JsonArray *array, guint index)
   return qsnap_json_object (json_array_get_element (array, index));
 }
 
+/* json-glib's own takes what is no value for one. */
+const char *
+qsnap_json_array_string (JsonArray *array, guint index)
+{
+  JsonNode *node = json_array_get_element (array, index);
+
+  return JSON_NODE_HOLDS_VALUE (node) ? json_node_get_string (node) : NULL;
+}
+
+/* All that JSON has outside of strings: punctuation, numbers, true, false and null. */
+static gboolean
+is_outside_strings (char c)
+{
+  return c != '\0' && strchr ("{}[]:,\" \t\r\n-+.0123456789eEtrufalsn", c) != NULL;
+}
+
 /* The parser recurses once a level, so the depth is bounded before it sees the text. It also takes
- * '…' for a string, and goes on behind the first document: neither is JSON, and no QEMU sends it.
- * Inside a string a bracket counts for nothing. */
+ * '…' for a string, passes over comments, in which a quotation mark would be no string's, and goes
+ * on behind the first document: none of it is JSON, and no QEMU sends it. Inside a string a bracket
+ * counts for nothing. */
 static gboolean
 is_one_bounded_document (const char *text, gsize length)
 {
@@ -210,7 +230,7 @@ is_one_bounded_document (const char *text, gsize length)
         in_string = !in_string;
       else if (in_string)
         continue;
-      else if (c == '\'')
+      else if (!is_outside_strings (c))
         return FALSE;
       else if (c == '{' || c == '[')
         {
@@ -220,6 +240,30 @@ is_one_bounded_document (const char *text, gsize length)
       else if ((c == '}' || c == ']') && depth > 0)
         ended = --depth == 0;
     }
+
+  return TRUE;
+}
+
+/* A number that is too large becomes infinite, which is none in JSON: what has it could not be
+ * written again. */
+static gboolean
+is_finite (JsonNode *node)
+{
+  JsonObject *object = qsnap_json_object (node);
+  JsonArray *array = qsnap_json_array (node);
+  g_autoptr (GList) inner = NULL;
+
+  if (object != NULL)
+    inner = json_object_get_values (object);
+  else if (array != NULL)
+    inner = json_array_get_elements (array);
+  else
+    return !JSON_NODE_HOLDS_VALUE (node) || json_node_get_value_type (node) != G_TYPE_DOUBLE ||
+           isfinite (json_node_get_double (node));
+
+  for (GList *l = inner; l != NULL; l = l->next)
+    if (!is_finite (l->data))
+      return FALSE;
 
   return TRUE;
 }
@@ -248,6 +292,12 @@ qsnap_json_parse_object (const char *text, gsize length, GError **error)
   if (root == NULL || !JSON_NODE_HOLDS_OBJECT (root))
     {
       g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL, "not a JSON object");
+      return NULL;
+    }
+
+  if (!is_finite (root))
+    {
+      g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL, "a number is too large");
       return NULL;
     }
 

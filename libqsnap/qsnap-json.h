@@ -28,8 +28,9 @@ JsonArray *qsnap_json_get_array (JsonObject *object, const char *name);
 const char *qsnap_enum_nick (GType type, gint value);
 gint qsnap_json_get_enum (JsonObject *object, const char *name, GType type, gint otherwise);
 
-/* Element @index, if it is an object, else NULL. */
+/* Element @index, if it is an object or a string, else NULL. */
 JsonObject *qsnap_json_array_object (JsonArray *array, guint index);
+const char *qsnap_json_array_string (JsonArray *array, guint index);
 
 /* json-glib recurses without a limit and accepts more than JSON: nesting is checked first, and the
  * document must be one object. */

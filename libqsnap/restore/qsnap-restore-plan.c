@@ -118,7 +118,12 @@ files_of_disk (QsnapRestore *restore, JsonObject *source)
   if (image != NULL)
     files[at++] = image;
   for (guint i = 0; i < n; i++)
-    files[at++] = json_array_get_string_element (chain, i);
+    {
+      const char *below = qsnap_json_array_string (chain, i);
+
+      if (below != NULL)
+        files[at++] = below;
+    }
   g_ptr_array_add (restore->strings, files);
 
   return files;

@@ -59,11 +59,13 @@ test_depth (void)
   g_autofree char *deepest = nest (QSNAP_JSON_MAX_DEPTH - 1, "1");
   g_autofree char *too_deep = nest (QSNAP_JSON_MAX_DEPTH, "1");
   g_autofree char *far_too_deep = nest (200000, "1");
+  g_autofree char *in_comment = g_strconcat ("{\"b\": 1 /*\"*/, ", far_too_deep + 1, NULL);
   g_autofree char *only_open = g_strnfill (100000, '{');
 
   assert_good (deepest);
   assert_bad (too_deep);
   assert_bad (far_too_deep);
+  assert_bad (in_comment);
   assert_bad (only_open);
 }
 
@@ -112,6 +114,13 @@ test_no_json (void)
     "220 ESMTP",
     "\xff\xfe{}",
     "{\"a\": \"\xc3\"}",
+    /* what json-glib takes besides */
+    "{/* */\"a\": 1}",
+    "{\"a\": 1 // \n}",
+    "{\"a\": 0x12}",
+    "{\"a\": $12}",
+    "{\"a\": 1e999}",
+    "{\"a\": [{\"b\": -1e999}]}",
     /* documents that are no object */
     "[]",
     "1",
@@ -156,7 +165,7 @@ test_nul (void)
 }
 
 static const char mixture[] = "{\"s\": \"text\", \"i\": 7, \"n\": -3, \"d\": 1.5, \"t\": true, "
-                              "\"o\": {\"x\": 1}, \"a\": [{}, 1, null], \"z\": null}";
+                              "\"o\": {\"x\": 1}, \"a\": [{}, 1, null, \"x\"], \"z\": null}";
 
 static void
 test_getters (void)
@@ -170,10 +179,13 @@ test_getters (void)
   g_assert_cmpint (qsnap_json_get_int (object, "n", 1), ==, -3);
   g_assert_true (qsnap_json_get_bool (object, "t", FALSE));
   g_assert_cmpint (qsnap_json_get_int (qsnap_json_get_object (object, "o"), "x", 0), ==, 1);
-  g_assert_cmpuint (json_array_get_length (array), ==, 3);
+  g_assert_cmpuint (json_array_get_length (array), ==, 4);
   g_assert_nonnull (qsnap_json_array_object (array, 0));
   g_assert_null (qsnap_json_array_object (array, 1));
   g_assert_null (qsnap_json_array_object (array, 2));
+  g_assert_cmpstr (qsnap_json_array_string (array, 3), ==, "x");
+  for (guint i = 0; i < 3; i++)
+    g_assert_null (qsnap_json_array_string (array, i));
 }
 
 /* Each getter on every member that is of another type, on none, and on no object. */
