@@ -303,9 +303,10 @@ handle_event (QsnapQmpClient *client, JsonObject *message, const char *name)
 {
   JsonObject *stamp = qsnap_json_get_object (message, "timestamp");
   gint64 seconds = qsnap_json_get_int (stamp, "seconds", -1);
-  gint64 time = seconds >= 0 && seconds < G_MAXINT64 / G_USEC_PER_SEC - 1
-                    ? seconds * G_USEC_PER_SEC + qsnap_json_get_int (stamp, "microseconds", 0)
-                    : g_get_real_time ();
+  gint64 microseconds = qsnap_json_get_int (stamp, "microseconds", 0);
+  gboolean possible = seconds >= 0 && seconds < G_MAXINT64 / G_USEC_PER_SEC - 1 &&
+                      microseconds >= 0 && microseconds < G_USEC_PER_SEC;
+  gint64 time = possible ? seconds * G_USEC_PER_SEC + microseconds : g_get_real_time ();
 
   g_debug ("event %s", name);
   if (client->handlers.event != NULL)
@@ -875,12 +876,8 @@ capabilities_to_enable (JsonObject *greeting)
   g_autoptr (JsonArray) enable = json_array_new ();
 
   for (guint i = 0; offered != NULL && i < json_array_get_length (offered); i++)
-    {
-      JsonNode *element = json_array_get_element (offered, i);
-
-      if (JSON_NODE_HOLDS_VALUE (element) && g_strcmp0 (json_node_get_string (element), "oob") == 0)
-        json_array_add_string_element (enable, "oob");
-    }
+    if (g_strcmp0 (qsnap_json_array_string (offered, i), "oob") == 0)
+      json_array_add_string_element (enable, "oob");
 
   if (json_array_get_length (enable) == 0)
     return NULL;
