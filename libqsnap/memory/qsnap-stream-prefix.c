@@ -20,7 +20,8 @@ static gboolean
 collect (QsnapStreamParser *parser, const guint8 *data, gsize len, GError **error)
 {
   g_byte_array_append (parser->collected, data, (guint)len);
-  if (parser->collected->len > 2 * QSNAP_STREAM_MAX_PREFIX)
+  /* Less than where a search gives up, which needs room to begin. */
+  if (parser->collected->len > QSNAP_STREAM_MAX_PREFIX)
     {
       qsnap_stream_corrupt (parser, error, "no RAM within %u bytes", QSNAP_STREAM_MAX_PREFIX);
       return FALSE;
@@ -145,47 +146,59 @@ begin_search (QsnapStreamParser *parser, const guint8 *data, gsize len, GError *
   return step_search (parser, data, len, error);
 }
 
-/* Answers which bytes of the capabilities in @data there are, 0 if more are needed. Two of them
+static gboolean
+is_name (const guint8 *data, const char *name)
+{
+  return data[0] == strlen (name) && memcmp (data + 1, name, data[0]) == 0;
+}
+
+/* Both answer where what is at @at ends, 0 if it is not whole yet, -1 on an error. Two capabilities
  * change the stream itself. */
 static gssize
-check_capabilities (QsnapStreamParser *parser, const guint8 *data, gsize len, GError **error)
+check_capabilities (
+    QsnapStreamParser *parser, const guint8 *data, gsize at, gsize len, GError **error)
 {
   guint32 n;
-  gsize at = 4;
 
-  if (len < 4)
+  if (!qsnap_stream_has (parser, len, at + 4))
     return 0;
-  n = qsnap_stream_u32 (data);
+  n = qsnap_stream_u32 (data + at);
+  at += 4;
   if (n > 1024)
     return qsnap_stream_corrupt (parser, error, "%u capabilities", n);
   for (guint32 i = 0; i < n; i++)
     {
-      g_autofree char *name = NULL;
-
-      if (len <= at || len < at + 1 + data[at])
+      if (!qsnap_stream_has (parser, len, at + 1) ||
+          !qsnap_stream_has (parser, len, at + 1 + data[at]))
         return 0;
-      name = qsnap_stream_printable (data + at + 1, data[at]);
-      if (g_str_equal (name, "x-ignore-shared") || g_str_equal (name, "mapped-ram"))
-        return qsnap_stream_refuse (parser, error, "the capability “%s”", name);
+      if (is_name (data + at, "x-ignore-shared") || is_name (data + at, "mapped-ram"))
+        {
+          g_autofree char *name = qsnap_stream_printable (data + at + 1, data[at]);
+
+          return qsnap_stream_refuse (parser, error, "the capability “%s”", name);
+        }
       at += 1 + data[at];
     }
   return (gssize)at;
 }
 
-/* Answers the length of a known subsection's body, 0 if it is not known yet, -1 on an error. */
 static gssize
-check_subsection (
-    QsnapStreamParser *parser, const char *name, const guint8 *body, gsize len, GError **error)
+check_subsection (QsnapStreamParser *parser,
+                  const char *name,
+                  const guint8 *data,
+                  gsize at,
+                  gsize len,
+                  GError **error)
 {
   if (g_str_equal (name, "configuration/uuid"))
-    return len < 16 ? 0 : 16;
+    return qsnap_stream_has (parser, len, at + 16) ? (gssize)at + 16 : 0;
   if (g_str_equal (name, "configuration/capabilities"))
-    return check_capabilities (parser, body, len, error);
-  if (len < 4)
+    return check_capabilities (parser, data, at, len, error);
+  if (!qsnap_stream_has (parser, len, at + 4))
     return 0;
-  if (qsnap_stream_u32 (body) != 12)
-    return qsnap_stream_refuse (parser, error, "pages of 2^%u bytes", qsnap_stream_u32 (body));
-  return 4;
+  if (qsnap_stream_u32 (data + at) != 12)
+    return qsnap_stream_refuse (parser, error, "pages of 2^%u bytes", qsnap_stream_u32 (data + at));
+  return (gssize)at + 4;
 }
 
 static gssize
@@ -193,7 +206,7 @@ step_subsection (QsnapStreamParser *parser, const guint8 *data, gsize len, GErro
 {
   g_autofree char *name = NULL;
   gsize head;
-  gssize body;
+  gssize end;
 
   if (data[0] != QSNAP_STREAM_SUBSECTION)
     {
@@ -211,12 +224,10 @@ step_subsection (QsnapStreamParser *parser, const guint8 *data, gsize len, GErro
       !g_str_equal (name, "configuration/target-page-bits"))
     return begin_search (parser, data, len, error);
 
-  body = check_subsection (parser, name, data + head, len - head, error);
-  if (body == 0)
-    parser->need = len + 1;
-  if (body <= 0)
-    return body;
-  return collect (parser, data, head + body, error) ? (gssize)head + body : -1;
+  end = check_subsection (parser, name, data, head, len, error);
+  if (end <= 0)
+    return end;
+  return collect (parser, data, (gsize)end, error) ? end : -1;
 }
 
 static gssize

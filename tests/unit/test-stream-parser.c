@@ -390,6 +390,44 @@ with_block (const char *name, guint64 length, guint64 total)
   return builder;
 }
 
+/* As many names as there may be, each as long as it may be, come in a time that does not grow with
+ * the square of their length. */
+static void
+test_many_capabilities (void)
+{
+  g_autoptr (StreamBuilder) builder = stream_builder_new ();
+  g_autoptr (StreamBuilder) body = stream_builder_new ();
+  g_autofree char *name = g_strnfill (255, 'x');
+  gsize begin;
+
+  stream_builder_u32 (body, 1024);
+  for (guint i = 0; i < 1024; i++)
+    stream_builder_name (body, name);
+  stream_builder_head (builder, "pc");
+  stream_builder_subsection (builder, "configuration/capabilities", body->bytes->data,
+                             body->bytes->len);
+  begin = builder->bytes->len;
+  finish_small (builder);
+  assert_parses (builder, begin);
+}
+
+/* A configuration that leaves no room to search for RAM behind it. */
+static void
+test_huge_configuration (void)
+{
+  StreamBuilder *builder = stream_builder_new ();
+
+  stream_builder_head (builder, "pc1");
+  for (guint i = 0; i < 52423; i++)
+    stream_builder_subsection (builder, "configuration/uuid", "0123456789abcdef", 16);
+  for (guint i = 0; i < 6; i++)
+    stream_builder_subsection (builder, "configuration/capabilities", "\0\0\0", 4);
+  g_assert_cmpuint (builder->bytes->len, ==, 2 * QSNAP_STREAM_MAX_PREFIX);
+  stream_builder_subsection (builder, "configuration/new", "12345678", 8);
+  finish_small (builder);
+  assert_refused (builder, QSNAP_ERROR_CORRUPT, "no RAM within");
+}
+
 static void
 test_bad_blocks (void)
 {
@@ -655,6 +693,8 @@ main (int argc, char **argv)
   g_test_add_func ("/stream-parser/plain-migration", test_plain_migration);
   g_test_add_func ("/stream-parser/configuration", test_configuration);
   g_test_add_func ("/stream-parser/early-devices", test_early_devices);
+  g_test_add_func ("/stream-parser/many-capabilities", test_many_capabilities);
+  g_test_add_func ("/stream-parser/huge-configuration", test_huge_configuration);
   g_test_add_func ("/stream-parser/no-ram", test_no_ram);
   g_test_add_func ("/stream-parser/bad-blocks", test_bad_blocks);
   g_test_add_func ("/stream-parser/bad-sections", test_bad_sections);
