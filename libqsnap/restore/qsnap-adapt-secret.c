@@ -36,27 +36,27 @@ is_used (QsnapCommand *command, QsnapProps *secret)
 }
 
 /* libvirt gives each guest a key, in a file that goes with the guest, even if nothing is encrypted
- * with it. */
+ * with it. A secret may have been the only one that used another, which most often came before it.
+ */
 static gboolean
 drop_unused (QsnapCommand *command, GError **error)
 {
-  guint i = 0;
+  gboolean dropped = TRUE;
 
-  while (i < command->options->len)
+  while (dropped)
     {
-      g_autoptr (QsnapProps) secret = NULL;
-
-      if (!parse_secret (g_ptr_array_index (command->options, i), &secret, error))
-        return FALSE;
-      if (secret == NULL || is_used (command, secret))
+      dropped = FALSE;
+      for (guint i = command->options->len; i > 0; i--)
         {
-          i++;
-          continue;
-        }
+          g_autoptr (QsnapProps) secret = NULL;
 
-      /* It may have been the only one that used another. */
-      g_ptr_array_remove_index (command->options, i);
-      i = 0;
+          if (!parse_secret (g_ptr_array_index (command->options, i - 1), &secret, error))
+            return FALSE;
+          if (secret == NULL || is_used (command, secret))
+            continue;
+          g_ptr_array_remove_index (command->options, i - 1);
+          dropped = TRUE;
+        }
     }
 
   return TRUE;
