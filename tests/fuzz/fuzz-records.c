@@ -7,7 +7,7 @@
 #include "stream-builder.h"
 #include "stream-check.h"
 
-#define MAX_STREAM (1024 * 1024)
+#define MAX_STREAM (128 * 1024)
 
 static const char *const blocks[] = { "pc.ram", "vga.vram", "/rom@etc/acpi/tables", "x.sums",
                                       "0000:00:02.0/virtio-net-pci.rom" };
