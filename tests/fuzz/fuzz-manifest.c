@@ -64,6 +64,8 @@ load (const char *text)
     return;
 
   read_properties (G_OBJECT (snapshot));
+  /* There are no files. */
+  (void)qsnap_snapshot_verify (snapshot, NULL, NULL);
   g_object_get (snapshot, "disks", &disks, NULL);
   for (guint i = 0; i < g_list_model_get_n_items (disks); i++)
     {
