@@ -390,6 +390,26 @@ with_block (const char *name, guint64 length, guint64 total)
   return builder;
 }
 
+/* Of a real guest, of which tests/fuzz/cut-stream has left five pages. */
+static void
+test_real (gconstpointer name)
+{
+  g_autofree char *path =
+      g_test_build_filename (G_TEST_DIST, "..", "fuzz", "corpus", "stream", name, NULL);
+  g_autofree char *data = NULL;
+  g_autoptr (GError) error = NULL;
+  Sink sink = { 0 };
+  gsize len;
+
+  g_file_get_contents (path, &data, &len, &error);
+  g_assert_no_error (error);
+  parse (&sink, (const guint8 *)data, len, 0, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (sink.n_pages, ==, 5);
+  g_assert_nonnull (strstr (sink.log->str, "block pc.ram 16777216\n"));
+  sink_clear (&sink);
+}
+
 /* As many names as there may be, each as long as it may be, come in a time that does not grow with
  * the square of their length. */
 static void
@@ -693,6 +713,10 @@ main (int argc, char **argv)
   g_test_add_func ("/stream-parser/plain-migration", test_plain_migration);
   g_test_add_func ("/stream-parser/configuration", test_configuration);
   g_test_add_func ("/stream-parser/early-devices", test_early_devices);
+  g_test_add_data_func ("/stream-parser/real/7.2-background", "qemu-7.2-background", test_real);
+  g_test_add_data_func ("/stream-parser/real/7.2-plain", "qemu-7.2-plain", test_real);
+  g_test_add_data_func ("/stream-parser/real/10.0-background", "qemu-10.0-background", test_real);
+  g_test_add_data_func ("/stream-parser/real/10.0-plain", "qemu-10.0-plain", test_real);
   g_test_add_func ("/stream-parser/many-capabilities", test_many_capabilities);
   g_test_add_func ("/stream-parser/huge-configuration", test_huge_configuration);
   g_test_add_func ("/stream-parser/no-ram", test_no_ram);
