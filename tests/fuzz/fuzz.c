@@ -117,7 +117,8 @@ fuzz_folder (void)
   if (folder_fd >= 0)
     return folder_fd;
 
-  path = g_strdup ("/dev/shm/qsnap-fuzz-XXXXXX");
+  path = g_build_filename (access ("/dev/shm", W_OK) == 0 ? "/dev/shm" : g_get_tmp_dir (),
+                           "qsnap-fuzz-XXXXXX", NULL);
   if (g_mkdtemp (path) == NULL)
     g_error ("%s: %s", path, g_strerror (errno));
   folder_fd = open (path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

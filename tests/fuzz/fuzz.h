@@ -27,7 +27,8 @@ const guint8 *fuzz_take (FuzzInput *input, gsize *length);
 /* All that is left, with a NUL behind it. */
 char *fuzz_take_text (FuzzInput *input);
 
-/* --- a folder that is empty at first, in memory, and removed when the process ends ------------ */
+/* --- a folder that is empty at first, in memory if that goes, and removed when the process ends
+ * ------------ */
 
 int fuzz_folder (void);
 const char *fuzz_folder_path (void);
