@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "helper/qsnap-sandbox.h"
 #include "memory/qsnap-image-writer.h"
 #include "memory/qsnap-return-path.h"
 #include "pages/qsnap-page-server-loop.h"
@@ -32,6 +33,13 @@ enum
   FLAG_BAD_SIZES = 1 << 2,
   FLAG_NO_GO = 1 << 3
 };
+
+/* This process goes on after the server, and needs what the sandbox would take from it. */
+char *
+qsnap_sandbox_enter (G_GNUC_UNUSED const QsnapSandboxDescriptor *given, G_GNUC_UNUSED guint n_given)
+{
+  return NULL;
+}
 
 /* --- the snapshot, made once --------------------------------------------------------------- */
 
