@@ -178,8 +178,8 @@ test_unexpected_messages (void)
     "{\"event\": \"NO_STAMP\"}\n",
     "{\"event\": \"ODD\", \"data\": [], \"timestamp\": {\"seconds\": -1}}\n",
     "{\"event\": \"ODD\", \"data\": 1, \"timestamp\": {\"seconds\": 9223372036854775807}}\n",
-    "{\"event\": \"ODD\", \"timestamp\": {\"seconds\": 9223372036853, "
-    "\"microseconds\": 9223372036854775807}}\n",
+    ("{\"event\": \"ODD\", \"timestamp\": {\"seconds\": 9223372036853, "
+     "\"microseconds\": 9223372036854775807}}\n"),
     "{\"event\": \"STOP\", \"data\": \"x\", \"timestamp\": 5}\n",
     "{\"event\": \"MIGRATION\", \"timestamp\": 5}\n",
     "\n\r\n\n",
