@@ -89,7 +89,9 @@ class RunningDelete:
                    self.process.poll() is not None, 30, 'the merge', interval=0.002)
 
     def end(self, number):
-        os.kill(self.process.pid, number)
+        """It may have been faster."""
+        if self.process.poll() is None:
+            os.kill(self.process.pid, number)
         return self.process.communicate(timeout=60)
 
 
