@@ -71,6 +71,7 @@ CASES = {
     'before-upgrade': [upgrade_that_works, upgrade_that_fails],
     'keep-last': [keeps_the_last],
 }
+NEEDS_QEMU_IMG = (upgrade_that_fails,)
 
 
 def run_case(case, program):
@@ -93,6 +94,9 @@ def main():
     failed = False
     print(f'1..{len(CASES[name])}')
     for number, case in enumerate(CASES[name], 1):
+        if case in NEEDS_QEMU_IMG and not shutil.which('qemu-img'):
+            print(f'ok {number} {case.__name__} # SKIP qemu-img is not there')
+            continue
         problems = run_case(case, program)
         print(''.join(f'# {problem}\n' for problem in problems) + f'{"not ok" if problems else "ok"} {number} {case.__name__}')
         failed = failed or bool(problems)

@@ -2,6 +2,7 @@
 /* What is in a snapshot's place but is not what the library made: each is refused, and said. */
 
 #include "fixture.h"
+#include "other-users.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -229,7 +230,7 @@ test_other_user (gconstpointer style)
   g_autoptr (GError) error = NULL;
   Fixture fixture;
 
-  if (geteuid () != 0)
+  if (!can_be_other_users (STRANGER))
     {
       g_test_skip ("needs root");
       return;
