@@ -336,8 +336,10 @@ test_modes (gconstpointer style)
 
 /* --- swapped in mid-capture ---------------------------------------------------------------- */
 
+/* The migration is held until it has been done. */
 typedef struct
 {
+  MockQemu *mock;
   char *folder;
   char *away;
   gboolean another; /* something is put in its place */
@@ -350,17 +352,19 @@ swap (QsnapSession *session, QsnapSnapshot *snapshot, gpointer user_data)
   g_autofree char *file = g_build_filename (swap->folder, "precious", NULL);
 
   g_assert_cmpint (g_rename (swap->folder, swap->away), ==, 0);
-  if (!swap->another)
-    return;
-  g_assert_cmpint (g_mkdir (swap->folder, 0700), ==, 0);
-  g_assert_true (g_file_set_contents (file, "x", 1, NULL));
+  if (swap->another)
+    {
+      g_assert_cmpint (g_mkdir (swap->folder, 0700), ==, 0);
+      g_assert_true (g_file_set_contents (file, "x", 1, NULL));
+    }
+  mock_release_point (swap->mock);
 }
 
 static void
 try_swap (MockStyle style, gboolean another)
 {
   Fixture fixture;
-  Swap swapped = { NULL, NULL, another };
+  Swap swapped = { NULL, NULL, NULL, another };
   g_autofree char *before = NULL;
   g_autofree char *after = NULL;
   g_autofree char *precious = NULL;
@@ -373,6 +377,8 @@ try_swap (MockStyle style, gboolean another)
   precious = g_build_filename (swapped.folder, "precious", NULL);
   fixture_open (&fixture);
   before = fixture_describe_settings (&fixture);
+  swapped.mock = fixture.mock;
+  mock_hold_point (swapped.mock, MOCK_POINT_HALF);
   g_signal_connect (fixture.session, "point-in-time-reached", G_CALLBACK (swap), &swapped);
   snapshot = fixture_capture (&fixture, "snapshot", NULL, &error);
   g_assert_null (snapshot);

@@ -10,18 +10,12 @@
 static GMutex lock;
 static GString *written;
 
-static GLogWriterOutput
-note (GLogLevelFlags level, const GLogField *fields, gsize n_fields, gpointer user_data)
+static void
+note (const char *domain, GLogLevelFlags level, const char *message, gpointer user_data)
 {
   g_mutex_lock (&lock);
-  for (gsize i = 0; i < n_fields; i++)
-    if (fields[i].length < 0)
-      g_string_append_printf (written, "%s=%s\n", fields[i].key, (const char *)fields[i].value);
-    else
-      g_string_append_len (written, fields[i].value, fields[i].length);
+  g_string_append_printf (written, "%s\n", message);
   g_mutex_unlock (&lock);
-
-  return G_LOG_WRITER_HANDLED;
 }
 
 static void
@@ -144,7 +138,7 @@ main (int argc, char **argv)
   g_setenv ("G_MESSAGES_DEBUG", "all", TRUE);
   g_test_init (&argc, &argv, NULL);
   written = g_string_new (NULL);
-  g_log_set_writer_func (note, NULL, NULL);
+  g_log_set_handler ("qsnap", G_LOG_LEVEL_MASK, note, NULL);
   fixture_add ("/secrets/arguments", test_arguments);
   fixture_add ("/secrets/errors", test_errors);
   fixture_add ("/secrets/peer", test_peer);
