@@ -4,6 +4,7 @@
 
 #include "disk/qsnap-merge.h"
 
+#include "disk/qsnap-disk-job.h"
 #include "qsnap-json.h"
 #include "qsnap/qsnap-error.h"
 
@@ -13,43 +14,25 @@
 #define PATIENCE_US (10 * G_USEC_PER_SEC)
 #define LITTLE (G_GUINT64_CONSTANT (256) << 20)
 
-static JsonObject *
-find_job_by_id (QsnapQmp *qmp, const char *id, GError **error)
-{
-  g_autoptr (JsonNode) reply = qsnap_qmp_run (qmp, "query-jobs", NULL, error);
-  JsonArray *jobs = qsnap_json_array (reply);
-
-  for (guint i = 0; jobs != NULL && i < json_array_get_length (jobs); i++)
-    {
-      JsonObject *job = qsnap_json_array_object (jobs, i);
-
-      if (g_strcmp0 (qsnap_json_get_string (job, "id"), id) == 0)
-        return json_object_ref (job);
-    }
-
-  return NULL;
-}
-
+/* NULL if there is none, too. */
 static JsonObject *
 find_job (QsnapMerge *merge, GError **error)
 {
-  return find_job_by_id (merge->qmp, merge->job, error);
+  JsonObject *entry = NULL;
+
+  (void)qsnap_disk_job_find (merge->qmp, merge->job, &entry, error);
+
+  return entry;
 }
 
 gboolean
 qsnap_merge_dismiss (QsnapQmp *qmp, const char *job, GError **error)
 {
-  g_autoptr (GError) failure = NULL;
-  g_autoptr (JsonObject) found = find_job_by_id (qmp, job, &failure);
+  g_autoptr (JsonObject) found = NULL;
 
-  if (failure == NULL &&
-      (found == NULL || g_strcmp0 (qsnap_json_get_string (found, "status"), "concluded") != 0 ||
-       qsnap_qmp_job_command (qmp, "job-dismiss", job, &failure)))
-    return TRUE;
-
-  g_propagate_error (error, g_steal_pointer (&failure));
-
-  return FALSE;
+  return qsnap_disk_job_find (qmp, job, &found, error) &&
+         (g_strcmp0 (qsnap_json_get_string (found, "status"), "concluded") != 0 ||
+          qsnap_qmp_job_command (qmp, "job-dismiss", job, error));
 }
 
 /* --- waiting ------------------------------------------------------------------------------- */
