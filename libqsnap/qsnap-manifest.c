@@ -71,16 +71,6 @@ find_checksum (char *text, gsize length)
   return digits;
 }
 
-static char *
-digest_of (const char *text, gsize length)
-{
-  g_autoptr (QsnapDigest) digest = qsnap_digest_new ();
-
-  qsnap_digest_update (digest, text, length);
-
-  return qsnap_digest_get_string (digest);
-}
-
 static gboolean
 check_checksum (const char *text, gsize length, GError **error)
 {
@@ -94,7 +84,7 @@ check_checksum (const char *text, gsize length, GError **error)
 
   recorded = g_strndup (digits, CHECKSUM_LENGTH);
   memset (digits, '0', CHECKSUM_LENGTH);
-  computed = digest_of (copy, length);
+  computed = qsnap_digest_of (copy, length);
 
   return g_str_equal (recorded, computed) ||
          qsnap_manifest_corrupt (error, "its checksum is wrong");
@@ -119,7 +109,7 @@ qsnap_manifest_write (int dir_fd, JsonObject *manifest, GError **error)
   length = strlen (text);
   digits = find_checksum (text, length);
   g_assert (digits != NULL);
-  computed = digest_of (text, length);
+  computed = qsnap_digest_of (text, length);
   memcpy (digits, computed, CHECKSUM_LENGTH);
   json_object_set_string_member (manifest, "checksum", computed);
 

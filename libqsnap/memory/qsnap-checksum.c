@@ -67,3 +67,12 @@ qsnap_digest_free (QsnapDigest *digest)
   XXH3_freeState (digest->state);
   g_free (digest);
 }
+
+char *
+qsnap_digest_of (const void *data, gsize len)
+{
+  g_autoptr (QsnapDigest) digest = qsnap_digest_new ();
+
+  qsnap_digest_update (digest, data, len);
+  return qsnap_digest_get_string (digest);
+}

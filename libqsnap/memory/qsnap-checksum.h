@@ -27,6 +27,8 @@ QsnapDigest *qsnap_digest_new (void);
 void qsnap_digest_update (QsnapDigest *digest, const void *data, gsize len);
 char *qsnap_digest_get_string (QsnapDigest *digest);
 void qsnap_digest_free (QsnapDigest *digest);
+/* Of bytes that are all there. */
+char *qsnap_digest_of (const void *data, gsize len);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (QsnapDigest, qsnap_digest_free)
 

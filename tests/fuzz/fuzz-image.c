@@ -33,16 +33,6 @@ enum
   FLAG_LEAVE_OUT = 1 << 4  /* of the export */
 };
 
-static char *
-digest_of (const void *data, gsize size)
-{
-  g_autoptr (QsnapDigest) digest = qsnap_digest_new ();
-
-  qsnap_digest_update (digest, data, size);
-
-  return qsnap_digest_get_string (digest);
-}
-
 static void
 make_folder (guint flags)
 {
@@ -82,7 +72,7 @@ make_ram (FuzzInput *input, guint flags)
   close (fd);
   fuzz_folder_write (SUMS, sums, n * sizeof *sums);
 
-  return digest_of (sums, n * sizeof *sums);
+  return qsnap_digest_of (sums, n * sizeof *sums);
 }
 
 static char *
@@ -93,7 +83,7 @@ make_state (FuzzInput *input)
 
   fuzz_folder_write (QSNAP_IMAGE_STATE, data, length);
 
-  return digest_of (data, length);
+  return qsnap_digest_of (data, length);
 }
 
 static JsonObject *

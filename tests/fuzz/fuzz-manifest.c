@@ -19,15 +19,13 @@ correct_checksum (char *text)
 {
   char *member = g_strrstr (text, CHECKSUM);
   char *digits = member != NULL ? member + strlen (CHECKSUM) : NULL;
-  g_autoptr (QsnapDigest) digest = qsnap_digest_new ();
   g_autofree char *computed = NULL;
 
   if (digits == NULL || strlen (digits) < QSNAP_DIGEST_LENGTH)
     return;
 
   memset (digits, '0', QSNAP_DIGEST_LENGTH);
-  qsnap_digest_update (digest, text, strlen (text));
-  computed = qsnap_digest_get_string (digest);
+  computed = qsnap_digest_of (text, strlen (text));
   memcpy (digits, computed, QSNAP_DIGEST_LENGTH);
 }
 
