@@ -11,8 +11,8 @@
 
 #define POLL_US (100 * 1000)
 
-/* Only when all jobs have ended, and it is written down that they have: until then whoever recovers
- * has to find each of them in QEMU's list. */
+/* Only when all jobs have copied all, and it is written down that they have: until then whoever
+ * recovers has to find each of them in QEMU's list. */
 static gboolean
 finish (QsnapCapture *capture, GError **error)
 {

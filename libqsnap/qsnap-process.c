@@ -313,13 +313,13 @@ thread_sleeps (QsnapProcess *process, const char *thread)
 
 /* "0": of a thread that runs, or where the kernel does not tell. */
 static gboolean
-thread_waits_in (QsnapProcess *process, const char *thread, const char *what)
+may_wait_for_pipe (QsnapProcess *process, const char *thread)
 {
   g_autofree char *path = g_strdup_printf ("/proc/%d/task/%s/wchan", (int)process->pid, thread);
   g_autofree char *text = NULL;
 
   return !g_file_get_contents (path, &text, NULL, NULL) || g_str_equal (text, "0") ||
-         strstr (text, what) != NULL;
+         strstr (text, "pipe") != NULL;
 }
 
 /* Twice: it may have woken in between, and wait in nothing. */
@@ -327,7 +327,7 @@ static gboolean
 thread_sleeps_in_pipe (QsnapProcess *process, const char *thread)
 {
   for (guint i = 0; i < 2; i++)
-    if (!thread_sleeps (process, thread) || !thread_waits_in (process, thread, "pipe"))
+    if (!thread_sleeps (process, thread) || !may_wait_for_pipe (process, thread))
       return FALSE;
 
   return thread_sleeps (process, thread);

@@ -15,13 +15,13 @@ void qsnap_copy_plan (QsnapDrive *drive, const char *directory, guint index);
 gboolean qsnap_copy_stands_on_backing (QsnapDrive *drive);
 JsonObject *qsnap_copy_action (QsnapDiskTask *task);
 
-/* By QEMU's list of jobs. Sets drive->copied when the job has ended well; @done and @total get how
+/* By QEMU's list of jobs. Sets drive->copied when the job has copied all; @done and @total get how
  * many bytes of it are. */
 gboolean qsnap_copy_judge (
     QsnapDiskTask *task, JsonNode *jobs, guint64 *done, guint64 *total, GError **error);
 
-/* After that: it is put on stable storage, and QEMU lets go of it. May be done once more by
- * somebody else. */
+/* After that: the job ends, the copy is put on stable storage, and QEMU lets go of it. May be done
+ * once more by somebody else. */
 gboolean qsnap_copy_finish (QsnapDiskTask *task, GError **error);
 
 /* An undo function (data: QsnapDiskTask): ends the job. */
