@@ -127,14 +127,6 @@ complete (Settling *settling, GError **error)
   return FALSE;
 }
 
-static gboolean
-server_has_died (Settling *settling)
-{
-  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&settling->watch->lock);
-
-  return settling->watch->pages_died;
-}
-
 /* FALSE with an error if it has not settled. */
 static gboolean
 check_end (Settling *settling, GError **error)
@@ -166,7 +158,7 @@ follow (Settling *settling, GError **error)
       note_progress (settling);
       if (!ended)
         continue;
-      if (!server_has_died (settling))
+      if (!qsnap_watch_pages_died (settling->watch))
         return check_end (settling, error) && complete (settling, error);
       if (!qsnap_serving_resume (settling->serving, settling->watch, error))
         return FALSE;

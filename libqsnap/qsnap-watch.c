@@ -192,6 +192,14 @@ qsnap_watch_note_pages (const QsnapPagesReport *report, gpointer user_data)
   g_cond_broadcast (&watch->cond);
 }
 
+gboolean
+qsnap_watch_pages_died (QsnapWatch *watch)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
+
+  return watch->pages_died;
+}
+
 void
 qsnap_watch_forget_pages (QsnapWatch *watch)
 {

@@ -91,6 +91,9 @@ gboolean qsnap_watch_wait (QsnapWatch *watch,
 /* The same for what a helper process reports, whatever became of the connection. */
 gboolean qsnap_watch_wait_helper (QsnapWatch *watch, QsnapWatchFunc func, gint timeout_ms);
 
+/* Another page server may go on where it ended. */
+gboolean qsnap_watch_pages_died (QsnapWatch *watch);
+
 /* There is another page server. */
 void qsnap_watch_forget_pages (QsnapWatch *watch);
 

@@ -207,15 +207,15 @@ qsnap_postcopy_find_section (QsnapImage *image, guint32 *section_id, GError **er
 }
 
 void
-qsnap_postcopy_put_bitmap_request (GByteArray *out, const char *block)
+qsnap_postcopy_put_recovery (QsnapImage *image, GByteArray *out)
 {
-  put_command (out, COMMAND_RECV_BITMAP, 1 + strlen (block));
-  put_name (out, block);
-}
+  for (guint i = 0; i < qsnap_image_get_n_blocks (image); i++)
+    {
+      const char *name = qsnap_image_get_block_name (image, i);
 
-void
-qsnap_postcopy_put_resume (GByteArray *out)
-{
+      put_command (out, COMMAND_RECV_BITMAP, 1 + strlen (name));
+      put_name (out, name);
+    }
   put_command (out, COMMAND_RESUME, 0);
 }
 

@@ -33,10 +33,9 @@ gboolean qsnap_postcopy_is_possible (QsnapImage *image, GError **error);
 /* The section id alone, for a destination that has had the head. */
 gboolean qsnap_postcopy_find_section (QsnapImage *image, guint32 *section_id, GError **error);
 
-/* On a new connection after one was lost: asks which pages of the block are there. */
-void qsnap_postcopy_put_bitmap_request (GByteArray *out, const char *block);
-/* When all answers are there: it is to ask again for what it needs. */
-void qsnap_postcopy_put_resume (GByteArray *out);
+/* On a new connection after one was lost: asks which pages are there, and tells the destination to
+ * ask again for what it needs. It answers in that order, and gets no page before. */
+void qsnap_postcopy_put_recovery (QsnapImage *image, GByteArray *out);
 
 /* Every page has been sent. */
 void qsnap_postcopy_put_end (GByteArray *out, guint32 section_id);

@@ -35,7 +35,7 @@
 typedef enum
 {
   STATE_WAITING,  /* for "go" */
-  STATE_RESUMING, /* the destination says what it has, and then that it goes on */
+  STATE_RESUMING, /* the destination has been asked what it has; then it says that it goes on */
   STATE_SERVING,
   STATE_ENDING, /* all has been sent, and it has not said yet that it is content */
   STATE_SETTLED,
@@ -189,8 +189,7 @@ on_bitmap (const char *name, const guint8 *bits, gsize len, gpointer user_data, 
     return FALSE;
 
   server->has_bitmap[block] = TRUE;
-  if (++server->n_bitmaps == qsnap_image_get_n_blocks (server->image))
-    qsnap_postcopy_put_resume (server->out);
+  server->n_bitmaps++;
 
   return TRUE;
 }
@@ -345,9 +344,6 @@ begin (Server *server, JsonObject *command, GError **error)
       if (!qsnap_postcopy_find_section (server->image, &server->section_id, error))
         return FALSE;
       server->has_bitmap = g_new0 (gboolean, n);
-      for (guint i = 0; i < n; i++)
-        qsnap_postcopy_put_bitmap_request (server->out,
-                                           qsnap_image_get_block_name (server->image, i));
     }
   else if (!qsnap_postcopy_put_head (server->image, host_pages, server->out, &server->section_id,
                                      error))

@@ -12,7 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memory/qsnap-image.h"
 #include "memory/qsnap-io.h"
+#include "memory/qsnap-postcopy.h"
 #include "pages/qsnap-rescue.h"
 #include "pages/qsnap-revert-record.h"
 #include "qsnap-json.h"
@@ -26,6 +28,8 @@
 #define RESUME_TIMEOUT_MS (60 * 1000)
 #define CONNECT_PATIENCE_US (10 * G_USEC_PER_SEC)
 #define RETRY_US 2000
+/* What ends one page server may end the next one, too. */
+#define MAX_PAGE_SERVERS 5
 
 struct _QsnapServing
 {
@@ -160,30 +164,88 @@ wait_for_resume (QsnapWatch *watch, GError **error)
   return FALSE;
 }
 
+static GByteArray *
+make_recovery (QsnapServing *serving, GError **error)
+{
+  g_autoptr (JsonObject) manifest = qsnap_manifest_read (serving->snapshot_fd, error);
+  g_autoptr (QsnapImage) image = NULL;
+  g_autoptr (GByteArray) recovery = g_byte_array_new ();
+
+  if (manifest == NULL)
+    return NULL;
+  image =
+      qsnap_image_new (serving->snapshot_fd, qsnap_json_get_object (manifest, "memory"), error);
+  if (image == NULL)
+    return NULL;
+  qsnap_postcopy_put_recovery (image, recovery);
+
+  return g_steal_pointer (&recovery);
+}
+
 static gboolean
-resume (QsnapServing *serving, const char *path, QsnapWatch *watch, GError **error)
+send_all (GSocket *socket, const GByteArray *bytes, GError **error)
+{
+  gsize sent = 0;
+
+  while (sent < bytes->len)
+    {
+      gssize n = g_socket_send (socket, (const char *)bytes->data + sent, bytes->len - sent, NULL,
+                                error);
+
+      if (n < 0)
+        return FALSE;
+      sent += (gsize)n;
+    }
+
+  return TRUE;
+}
+
+/* A connection that is lost before QEMU 7.2 has been told to resume is the end of it: its thread
+ * uses the file that it has closed. So it is told at once, and not by a page server that has to
+ * start first. Answers in @again whether another page server may do better. */
+static gboolean
+resume (QsnapServing *serving,
+        const char *path,
+        const GByteArray *recovery,
+        QsnapWatch *watch,
+        gboolean *again,
+        GError **error)
 {
   g_autoptr (GSocket) socket = NULL;
 
+  *again = FALSE;
   if (!qsnap_rescue_recover (serving->rescue, path, error))
     return FALSE;
   socket = connect_to_qemu (path, error);
+  if (socket == NULL || !send_all (socket, recovery, error))
+    return FALSE;
 
-  return socket != NULL && run_server (serving, g_socket_get_fd (socket), TRUE, watch, error) &&
-         wait_for_resume (watch, error);
+  *again = TRUE;
+  if (!run_server (serving, g_socket_get_fd (socket), TRUE, watch, error))
+    return FALSE;
+  if (wait_for_resume (watch, error))
+    return TRUE;
+  *again = qsnap_watch_pages_died (watch);
+
+  return FALSE;
 }
 
 gboolean
 qsnap_serving_resume (QsnapServing *serving, QsnapWatch *watch, GError **error)
 {
   g_autofree char *path = g_build_filename (serving->path, RESUME_SOCKET, NULL);
-  gboolean resumed;
+  g_autoptr (GByteArray) recovery = make_recovery (serving, error);
+  gboolean again = recovery != NULL, resumed = FALSE;
 
-  in_worker (serving, drop_server);
-  qsnap_watch_forget_pages (watch);
-  (void)g_unlink (path);
-  resumed = resume (serving, path, watch, error);
-  (void)g_unlink (path);
+  for (guint i = 0; i < MAX_PAGE_SERVERS && again && !resumed; i++)
+    {
+      g_clear_error (error);
+      in_worker (serving, drop_server);
+      qsnap_watch_forget_pages (watch);
+      (void)g_unlink (path);
+      resumed = resume (serving, path, recovery, watch, &again, error);
+      (void)g_unlink (path);
+    }
   if (!resumed)
     g_prefix_error (error, "bringing in the guest's memory: ");
 

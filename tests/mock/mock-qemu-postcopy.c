@@ -25,6 +25,8 @@ typedef struct
   int fd;
   /* Nothing more comes: the reads answer zeros. */
   gboolean lost;
+  /* There is a new connection, and nothing has been said on it. */
+  gboolean recovering;
   gboolean ended;
   char *problem;
   GPtrArray *names;   /* the blocks, as they are announced */
@@ -270,6 +272,7 @@ read_package (Postcopy *postcopy)
 static void
 resume (Postcopy *postcopy)
 {
+  postcopy->recovering = FALSE;
   enter (postcopy, "postcopy-active");
   send_number (postcopy, 6, 1);
   send_request (postcopy);
@@ -420,12 +423,19 @@ read_one (Postcopy *postcopy)
 static void
 go_on (Postcopy *postcopy)
 {
+  /* QEMU 7.2 uses what it has closed. */
+  if (postcopy->recovering)
+    {
+      refuse (postcopy, "the connection is lost before it was told to resume");
+      return;
+    }
   enter (postcopy, "postcopy-paused");
   close (postcopy->fd);
   postcopy->fd = rescue_wait_stream (postcopy->rescue, has_to_stop, postcopy);
   if (postcopy->fd < 0)
     return;
   enter (postcopy, "postcopy-recover");
+  postcopy->recovering = TRUE;
   postcopy->lost = FALSE;
 }
 

@@ -31,6 +31,7 @@ class Application:
         self.session = Qsnap.Snapshot.load(Gio.File.new_for_path(snapshot), None).restore(options, None)
         self.session.connect('settled', lambda session: say('settled', phase=session.props.phase.value_nick))
         self.session.connect('settle-failed', lambda _, error: say_error('settle-failed', error))
+        self.session.connect('closed', lambda _, error: say_error('closed', error))
         self.session.connect('notify::phase', lambda session, _: say('phase', phase=session.props.phase.value_nick))
         say('running', pid=self.session.props.pid, phase=self.session.props.phase.value_nick,
             method=self.session.props.restore_method.value_nick)

@@ -61,6 +61,7 @@ class Application:
             self.said.append(json.loads(line))
             if self.said[-1]['event'] == event:
                 return self.said[-1]
+            assert self.said[-1]['event'] != 'closed', f'QEMU has gone, and the application said {self.said}'
 
     def tell(self, *words):
         print(*words, file=self.process.stdin, flush=True)

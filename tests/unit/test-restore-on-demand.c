@@ -424,6 +424,85 @@ test_killed_and_dropped (gconstpointer style)
   clear (&test);
 }
 
+/* Page servers of which the first is good, and so many after it end before they do anything. */
+static char *
+replace_page_server (Case *test, int deaths)
+{
+  char *before = g_strdup (g_getenv ("QSNAP_PAGE_SERVER"));
+  g_autofree char *path = fixture_path (&test->base, "page-server");
+  g_autofree char *text =
+      g_strdup_printf ("#!/bin/sh\n"
+                       "echo started >>'%s.log'\n"
+                       "n=$(wc -l <'%s.log')\n"
+                       "[ $n -eq 1 ] || [ $n -gt %d ] || exit 1\n"
+                       "exec '%s' \"$@\"\n",
+                       path, path, 1 + deaths, before);
+
+  g_assert_true (g_file_set_contents_full (path, text, -1, G_FILE_SET_CONTENTS_NONE, 0700, NULL));
+  g_setenv ("QSNAP_PAGE_SERVER", path, TRUE);
+
+  return before;
+}
+
+static void
+put_page_server_back (char *before)
+{
+  g_setenv ("QSNAP_PAGE_SERVER", before, TRUE);
+  g_free (before);
+}
+
+/* The guest survives each of them, and gets its memory from the first one that lives. */
+static void
+test_successors_die (gconstpointer style)
+{
+  Case test;
+  g_autofree char *rescue = NULL;
+  g_auto (GStrv) recoveries = NULL;
+  char *before;
+
+  set_up (&test, style);
+  before = replace_page_server (&test, 3);
+  restore_held (&test);
+  kill (get_server (&test), SIGKILL);
+  let_go (&test);
+  wait_for_news (&test, " settled");
+  assert_settled (&test);
+  rescue = process_join_report (&test.base, test.pid, "rescue");
+  recoveries = g_strsplit (rescue, "migrate-recover: done", -1);
+  g_assert_cmpuint (g_strv_length (recoveries), ==, 1 + 4);
+  put_page_server_back (before);
+  quit (&test);
+  clear (&test);
+}
+
+/* It is told in the end, and a recovery goes on. */
+static void
+test_all_successors_die (gconstpointer style)
+{
+  Case test;
+  GFile *directory;
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  g_autoptr (GError) error = NULL;
+  char *before;
+
+  set_up (&test, style);
+  before = replace_page_server (&test, 5);
+  restore_held (&test);
+  kill (get_server (&test), SIGKILL);
+  let_go (&test);
+  wait_for_news (&test, " failed");
+  g_assert_error (test.error, QSNAP_ERROR, QSNAP_ERROR_FAILED);
+  g_assert_nonnull (strstr (test.error->message, "did not start"));
+  put_page_server_back (before);
+  directory = qsnap_session_get_restore_directory (test.session);
+  snapshot = qsnap_session_recover (test.session, directory, NULL, &error);
+  g_assert_no_error (error);
+  process_wait_report (&test.base, "guest", "stream", "complete");
+  assert_report (&test, "block", all_blocks);
+  quit (&test);
+  clear (&test);
+}
+
 /* --- the application dies ------------------------------------------------------------------ */
 
 static const char *program;
@@ -690,6 +769,8 @@ main (int argc, char **argv)
   add_one ("/on-demand/dropped-session", test_dropped_session, MOCK_STYLE_10);
   fixture_add ("/on-demand/killed", test_killed);
   add_one ("/on-demand/killed-and-dropped", test_killed_and_dropped, MOCK_STYLE_7_2);
+  add_one ("/on-demand/successors-die", test_successors_die, MOCK_STYLE_7_2);
+  add_one ("/on-demand/all-successors-die", test_all_successors_die, MOCK_STYLE_10);
   add_one ("/on-demand/application-dies", test_application_dies, MOCK_STYLE_7_2);
   fixture_add ("/on-demand/recover", test_recover);
   add_one ("/on-demand/damage", test_damage, MOCK_STYLE_10);
