@@ -88,6 +88,11 @@ build_stream (Fixture *fixture)
   put_page (fixture, 0, 6, 23);
   put_page (fixture, 0, 7, 0);
   put_page (fixture, 0, 7, 24);
+  /* A run that goes to the disk directly, over what is in the page cache. */
+  put_page (fixture, 0, 170, 25);
+  put_page (fixture, 0, 80, 26);
+  for (guint i = 64; i < 192; i++)
+    put_page (fixture, 0, i, 2000 + i);
   put_page (fixture, 2, 2, 0);
   put_page (fixture, 2, 1, 13);
   stream_builder_end_part (stream);
@@ -118,16 +123,21 @@ write_image (
 }
 
 static int
-make_dir (char **path)
+make_dir_in (const char *parent, char **path)
 {
-  g_autoptr (GError) error = NULL;
   int fd;
 
-  *path = g_dir_make_tmp ("qsnap-image-XXXXXX", &error);
-  g_assert_no_error (error);
+  *path = g_build_filename (parent, "qsnap-image-XXXXXX", NULL);
+  g_assert_nonnull (g_mkdtemp (*path));
   fd = open (*path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   g_assert_cmpint (fd, >=, 0);
   return fd;
+}
+
+static int
+make_dir (char **path)
+{
+  return make_dir_in (g_get_tmp_dir (), path);
 }
 
 static void
@@ -143,7 +153,7 @@ set_up (Fixture *fixture, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
 
-  fixture->dir_fd = make_dir (&fixture->path);
+  fixture->dir_fd = make_dir_in (data != NULL ? data : g_get_tmp_dir (), &fixture->path);
   fixture->stream = stream_builder_new ();
   for (guint i = 0; i < G_N_ELEMENTS (blocks); i++)
     fixture->seeds[i] = g_new0 (guint32, blocks[i].n_pages);
@@ -861,6 +871,9 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   ADD ("round-trip", test_round_trip);
+  /* Where nothing can go to a disk directly. */
+  g_test_add ("/image/round-trip-on-tmpfs", Fixture, "/dev/shm", set_up, test_round_trip,
+              tear_down);
   ADD ("load-json", test_load_json);
   ADD ("read-parts", test_read_parts);
   ADD ("flips", test_flips);
