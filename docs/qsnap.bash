@@ -37,6 +37,8 @@ _qsnap_value ()
       mapfile -t COMPREPLY < <(compgen -W 'overlay clone copy internal exclude auto' -- "$value") ;;
     --leave)
       mapfile -t COMPREPLY < <(compgen -W 'running paused quit' -- "$value") ;;
+    --compression)
+      mapfile -t COMPREPLY < <(compgen -W 'none zstd' -- "$value") ;;
     --method | -m)
       mapfile -t COMPREPLY < <(compgen -W 'auto map on-demand load' -- "$value") ;;
     --disk)
@@ -77,7 +79,7 @@ _qsnap ()
 {
   local commands='check snapshot show list verify export revert clone recover delete quit'
   local all='--json --quiet --help --version'
-  local taking='--name --mode --fallback --disk-mode --disk --overlay-directory --leave --quiesce --allow-managed
+  local taking='--name --mode --fallback --disk-mode --disk --overlay-directory --leave --quiesce --compression --allow-managed
     --max-pause-ms --max-stall-ms --timeout-ms'
   local returning='--method --directory --program --paused --wait --verify'
   local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command='' options=$all i

@@ -179,17 +179,21 @@ set_modes (QsnapSnapshotOptions *result, Options *options, GError **error)
   int fallback = QSNAP_SNAPSHOT_MODE_INSTANT;
   int disk_mode = QSNAP_DISK_MODE_OVERLAY;
   int leave = QSNAP_LEAVE_RUNNING;
+  int compression = QSNAP_COMPRESSION_NONE;
 
   if (!parse_enum ("--mode", options->mode, QSNAP_TYPE_SNAPSHOT_MODE, &mode, error) ||
       !parse_enum ("--fallback", options->fallback, QSNAP_TYPE_SNAPSHOT_MODE, &fallback, error) ||
       !parse_enum ("--disk-mode", options->disk_mode, QSNAP_TYPE_DISK_MODE, &disk_mode, error) ||
-      !parse_enum ("--leave", options->leave, QSNAP_TYPE_LEAVE, &leave, error))
+      !parse_enum ("--leave", options->leave, QSNAP_TYPE_LEAVE, &leave, error) ||
+      !parse_enum ("--compression", options->compression, QSNAP_TYPE_COMPRESSION, &compression,
+                   error))
     return FALSE;
 
   qsnap_snapshot_options_set_mode (result, (QsnapSnapshotMode)mode);
   qsnap_snapshot_options_set_fallback (result, (QsnapSnapshotMode)fallback);
   qsnap_snapshot_options_set_disk_mode (result, (QsnapDiskMode)disk_mode);
   qsnap_snapshot_options_set_leave (result, (QsnapLeave)leave);
+  qsnap_snapshot_options_set_compression (result, (QsnapCompression)compression);
   qsnap_snapshot_options_set_quiesce (result, options->quiesce);
 
   for (guint i = 0; options->disks != NULL && options->disks[i] != NULL; i++)

@@ -31,6 +31,7 @@ typedef struct
   GStrv disks;
   char *leave;
   char *quiesce;
+  char *compression;
   /* revert, clone */
   char *method;
   char *directory;

@@ -115,12 +115,18 @@ print_memory (QsnapSnapshot *snapshot)
 {
   g_autofree char *memory = size_text (qsnap_snapshot_get_memory_size (snapshot));
   g_autofree char *data = size_text (qsnap_snapshot_get_data_size (snapshot));
+  g_autofree char *stored = size_text (qsnap_snapshot_get_stored_size (snapshot));
 
   if (qsnap_snapshot_get_mode (snapshot) == QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
-    g_print ("disks only, without memory\n");
-  else
-    g_print ("memory %s, of which %s are not zero, saved in %.2f s\n", memory, data,
-             (double)qsnap_snapshot_get_save_us (snapshot) / 1e6);
+    {
+      g_print ("disks only, without memory\n");
+      return;
+    }
+
+  g_print ("memory %s, of which %s are not zero, saved in %.2f s\n", memory, data,
+           (double)qsnap_snapshot_get_save_us (snapshot) / 1e6);
+  if (qsnap_snapshot_get_compression (snapshot) != QSNAP_COMPRESSION_NONE)
+    g_print ("compressed to %s\n", stored);
 }
 
 static void
@@ -675,6 +681,8 @@ main (int argc, char **argv)
       "DISK=MODE" },
     { "leave", 0, 0, G_OPTION_ARG_STRING, &options.leave,
       "snapshot: what becomes of the guest: running (the default), paused or quit", "WHAT" },
+    { "compression", 0, 0, G_OPTION_ARG_STRING, &options.compression,
+      "snapshot: how the memory is kept: none (the default) or zstd", "HOW" },
     { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce,
       "snapshot, disks-only: freeze the guest's file systems by its agent's socket", "SOCKET" },
     { "timeout-ms", 0, 0, G_OPTION_ARG_INT, &options.timeout_ms,
@@ -722,6 +730,7 @@ main (int argc, char **argv)
   g_strfreev (options.disks);
   g_free (options.leave);
   g_free (options.quiesce);
+  g_free (options.compression);
   g_free (options.method);
   g_free (options.directory);
   g_free (options.program);

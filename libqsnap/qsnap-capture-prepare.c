@@ -387,6 +387,8 @@ static gboolean
 start_saver (QsnapCapture *capture, GError **error)
 {
   g_autoptr (GStrvBuilder) raw_blocks = g_strv_builder_new ();
+  gboolean pack =
+      qsnap_snapshot_options_get_compression (capture->options) != QSNAP_COMPRESSION_NONE;
   g_auto (GStrv) names = NULL;
 
   for (guint i = 0; i < capture->guest->drives->len; i++)
@@ -399,8 +401,8 @@ start_saver (QsnapCapture *capture, GError **error)
   names = g_strv_builder_end (raw_blocks);
 
   capture->saver = qsnap_saver_start (qsnap_worker_context (), capture->stream_read,
-                                      capture->dir_fd, (const char *const *)names, capture->filler,
-                                      saver_reported, capture, error);
+                                      capture->dir_fd, (const char *const *)names, pack,
+                                      capture->filler, saver_reported, capture, error);
   if (capture->saver == NULL)
     {
       g_prefix_error (error, "starting the saver: ");

@@ -2,6 +2,7 @@
 
 #include "config.h"
 
+#include "memory/qsnap-pack.h"
 #include "qsnap-check.h"
 #include "qsnap-json.h"
 
@@ -70,6 +71,13 @@ disks_only_and_max_stall (QsnapSnapshotOptions *options)
 }
 
 static gboolean
+disks_only_and_compression (QsnapSnapshotOptions *options)
+{
+  return qsnap_snapshot_options_get_compression (options) != QSNAP_COMPRESSION_NONE &&
+         is_disks_only (options);
+}
+
+static gboolean
 copies (QsnapSnapshotOptions *options)
 {
   GListModel *disks = qsnap_snapshot_options_get_disks (options);
@@ -107,6 +115,8 @@ static const Contradiction contradictions[] = {
     "max-pause-ms and mode stopped: the guest stands still until all of its memory is saved" },
   { stays_stopped_and_max_pause, "max-pause-ms and leave: the pause does not end" },
   { disks_only_and_max_stall, "max-stall-ms and mode disks-only: there is no memory to be saved" },
+  { disks_only_and_compression,
+    "compression and mode disks-only: there is no memory to be compressed" },
   { live_and_copy,
     "mode live and disk mode copy: QEMU does not end a migration while a job copies" },
 };
@@ -204,11 +214,22 @@ check_disk (QsnapDiskOptions *options, QsnapReport *report)
                                               disk_contradictions[i].reason));
 }
 
+static void
+check_compression (QsnapSnapshotOptions *options, QsnapReport *report)
+{
+  GError *problem = NULL;
+
+  if (qsnap_snapshot_options_get_compression (options) != QSNAP_COMPRESSION_NONE &&
+      !qsnap_pack_is_supported (&problem))
+    qsnap_report_take_problem (report, problem);
+}
+
 gboolean
 qsnap_check_options (QsnapSnapshotOptions *options, QsnapReport *report)
 {
   GListModel *disks = qsnap_snapshot_options_get_disks (options);
 
+  check_compression (options, report);
   for (guint i = 0; i < G_N_ELEMENTS (contradictions); i++)
     if (contradictions[i].applies (options))
       qsnap_report_take_problem (

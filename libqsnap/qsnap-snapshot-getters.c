@@ -2,6 +2,8 @@
 
 #include "config.h"
 
+#include "memory/qsnap-checksum.h"
+#include "memory/qsnap-image-names.h"
 #include "qsnap-json.h"
 #include "qsnap-snapshot-private.h"
 
@@ -328,6 +330,64 @@ qsnap_snapshot_get_data_size (QsnapSnapshot *self)
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), 0);
 
   return (guint64)get_int (self, "guest", "data-size", 0);
+}
+
+static guint64
+stored_size_of (JsonObject *block)
+{
+  gint64 size = json_object_has_member (block, "compression")
+                    ? qsnap_json_get_int (block, "packed-length", 0)
+                    : qsnap_json_get_int (block, "pages", 0) * (gint64)QSNAP_PAGE_SIZE;
+
+  return (guint64)MAX (size, 0);
+}
+
+/**
+ * qsnap_snapshot_get_stored_size:
+ * @self: a snapshot
+ *
+ * How much room the guest's memory takes in the snapshot's files: its #QsnapSnapshot:data-size, or
+ * less if it is compressed.
+ *
+ * Returns: bytes; 0 for a snapshot of disks only, or one that is not sealed
+ *
+ * Since: 1.0
+ */
+guint64
+qsnap_snapshot_get_stored_size (QsnapSnapshot *self)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = NULL;
+  JsonArray *blocks;
+  guint64 size = 0;
+
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), 0);
+
+  locker = g_mutex_locker_new (&self->lock);
+  blocks = qsnap_json_get_array (section_of (self->manifest, "memory"), "blocks");
+  for (guint i = 0; blocks != NULL && i < json_array_get_length (blocks); i++)
+    size += stored_size_of (qsnap_json_array_object (blocks, i));
+
+  return size;
+}
+
+/**
+ * qsnap_snapshot_get_compression:
+ * @self: a snapshot
+ *
+ * How the guest's memory is kept. A revert cannot map what is compressed.
+ *
+ * Returns: the compression; %QSNAP_COMPRESSION_NONE for a snapshot that is not sealed
+ *
+ * Since: 1.0
+ */
+QsnapCompression
+qsnap_snapshot_get_compression (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), QSNAP_COMPRESSION_NONE);
+
+  return get_int (self, "memory", "format", 0) == QSNAP_IMAGE_PACKED_FORMAT
+             ? QSNAP_COMPRESSION_ZSTD
+             : QSNAP_COMPRESSION_NONE;
 }
 
 /**

@@ -45,6 +45,7 @@ struct _QsnapSnapshotOptions
   GListStore *disks;
   QsnapLeave leave;
   char *quiesce;
+  QsnapCompression compression;
 };
 
 G_DEFINE_FINAL_TYPE (QsnapSnapshotOptions, qsnap_snapshot_options, G_TYPE_OBJECT)
@@ -63,6 +64,7 @@ enum
   PROP_DISKS,
   PROP_LEAVE,
   PROP_QUIESCE,
+  PROP_COMPRESSION,
   N_PROPS
 };
 
@@ -125,6 +127,9 @@ qsnap_snapshot_options_get_property (GObject *object, guint id, GValue *value, G
     case PROP_QUIESCE:
       g_value_set_string (value, self->quiesce);
       break;
+    case PROP_COMPRESSION:
+      g_value_set_enum (value, self->compression);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     }
@@ -172,6 +177,9 @@ qsnap_snapshot_options_set_property (GObject *object,
       break;
     case PROP_QUIESCE:
       qsnap_snapshot_options_set_quiesce (self, g_value_get_string (value));
+      break;
+    case PROP_COMPRESSION:
+      qsnap_snapshot_options_set_compression (self, g_value_get_enum (value));
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -308,6 +316,17 @@ qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
    * Since: 1.0
    */
   props[PROP_QUIESCE] = g_param_spec_string ("quiesce", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshotOptions:compression:
+   *
+   * How the guest's memory is kept. Compressed memory needs less room and more time: to be saved,
+   * and for every page that is read back. A revert can load it or bring it in on demand, and cannot
+   * map it.
+   *
+   * Since: 1.0
+   */
+  props[PROP_COMPRESSION] = g_param_spec_enum ("compression", NULL, NULL, QSNAP_TYPE_COMPRESSION,
+                                               QSNAP_COMPRESSION_NONE, flags);
 
   g_object_class_install_properties (object_class, N_PROPS, props);
 }
@@ -838,4 +857,43 @@ qsnap_snapshot_options_set_quiesce (QsnapSnapshotOptions *self, const char *agen
   g_free (self->quiesce);
   self->quiesce = g_strdup (agent);
   g_object_notify_by_pspec (G_OBJECT (self), props[PROP_QUIESCE]);
+}
+
+/**
+ * qsnap_snapshot_options_get_compression:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:compression.
+ *
+ * Returns: how the guest's memory is kept
+ *
+ * Since: 1.0
+ */
+QsnapCompression
+qsnap_snapshot_options_get_compression (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), QSNAP_COMPRESSION_NONE);
+
+  return self->compression;
+}
+
+/**
+ * qsnap_snapshot_options_set_compression:
+ * @self: options
+ * @compression: how the guest's memory is kept
+ *
+ * Sets #QsnapSnapshotOptions:compression.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_compression (QsnapSnapshotOptions *self, QsnapCompression compression)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (self->compression == compression)
+    return;
+
+  self->compression = compression;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_COMPRESSION]);
 }

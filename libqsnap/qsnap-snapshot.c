@@ -70,6 +70,8 @@ enum
   PROP_MODE,
   PROP_MEMORY_SIZE,
   PROP_DATA_SIZE,
+  PROP_STORED_SIZE,
+  PROP_COMPRESSION,
   PROP_PAUSE_US,
   PROP_STOP_US,
   PROP_DISKS_US,
@@ -153,6 +155,12 @@ qsnap_snapshot_get_property (GObject *object, guint id, GValue *value, GParamSpe
       break;
     case PROP_DATA_SIZE:
       g_value_set_uint64 (value, qsnap_snapshot_get_data_size (self));
+      break;
+    case PROP_STORED_SIZE:
+      g_value_set_uint64 (value, qsnap_snapshot_get_stored_size (self));
+      break;
+    case PROP_COMPRESSION:
+      g_value_set_enum (value, qsnap_snapshot_get_compression (self));
       break;
     case PROP_PAUSE_US:
       g_value_set_int64 (value, qsnap_snapshot_get_pause_us (self));
@@ -294,12 +302,30 @@ install_manifest_properties (GParamFlags flags)
   /**
    * QsnapSnapshot:data-size:
    *
-   * How many bytes of the RAM are not zero: about what the memory image takes on disk; 0 before
-   * it is known.
+   * How many bytes of the RAM are not zero; 0 before it is known.
    *
    * Since: 1.0
    */
   props[PROP_DATA_SIZE] = g_param_spec_uint64 ("data-size", NULL, NULL, 0, G_MAXUINT64, 0, flags);
+  /**
+   * QsnapSnapshot:stored-size:
+   *
+   * How many bytes the memory takes in the snapshot's files: #QsnapSnapshot:data-size, or less if
+   * it is compressed; 0 before it is known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_STORED_SIZE] =
+      g_param_spec_uint64 ("stored-size", NULL, NULL, 0, G_MAXUINT64, 0, flags);
+  /**
+   * QsnapSnapshot:compression:
+   *
+   * How the guest's memory is kept. A revert cannot map what is compressed.
+   *
+   * Since: 1.0
+   */
+  props[PROP_COMPRESSION] = g_param_spec_enum ("compression", NULL, NULL, QSNAP_TYPE_COMPRESSION,
+                                               QSNAP_COMPRESSION_NONE, flags);
   /**
    * QsnapSnapshot:pause-us:
    *

@@ -30,7 +30,8 @@ G_BEGIN_DECLS
  *
  * Since: 1.0
  */
-typedef enum {
+typedef enum
+{
   QSNAP_PHASE_IDLE,
   QSNAP_PHASE_CHECKING,
   QSNAP_PHASE_PREPARING,
@@ -49,17 +50,18 @@ typedef enum {
  *   where QEMU may use userfaultfd, else load
  * @QSNAP_RESTORE_METHOD_MAP: the guest's RAM is a private mapping of the snapshot's memory image;
  *   the guest runs at once, whatever its RAM, and reads its pages as it touches them
- * @QSNAP_RESTORE_METHOD_LOAD: all RAM is read before the guest runs; the guest does not depend on the
- *   snapshot's memory image afterwards
- * @QSNAP_RESTORE_METHOD_ON_DEMAND: the guest runs at once and is given each page when it asks for it,
- *   and all others meanwhile; when it has all (#QsnapSession::settled) it does not depend on the
+ * @QSNAP_RESTORE_METHOD_LOAD: all RAM is read before the guest runs; the guest does not depend on
+ * the snapshot's memory image afterwards
+ * @QSNAP_RESTORE_METHOD_ON_DEMAND: the guest runs at once and is given each page when it asks for
+ * it, and all others meanwhile; when it has all (#QsnapSession::settled) it does not depend on the
  *   snapshot's memory image any more
  *
  * How a guest gets its memory back.
  *
  * Since: 1.0
  */
-typedef enum {
+typedef enum
+{
   QSNAP_RESTORE_METHOD_AUTO,
   QSNAP_RESTORE_METHOD_MAP,
   QSNAP_RESTORE_METHOD_LOAD,
@@ -80,7 +82,8 @@ typedef enum {
  *
  * Since: 1.0
  */
-typedef enum {
+typedef enum
+{
   QSNAP_SNAPSHOT_MODE_INSTANT,
   QSNAP_SNAPSHOT_MODE_LIVE,
   QSNAP_SNAPSHOT_MODE_STOPPED,
@@ -104,7 +107,8 @@ typedef enum {
  *
  * Since: 1.0
  */
-typedef enum {
+typedef enum
+{
   QSNAP_DISK_MODE_OVERLAY,
   QSNAP_DISK_MODE_CLONE,
   QSNAP_DISK_MODE_COPY,
@@ -123,7 +127,8 @@ typedef enum {
  *
  * Since: 1.0
  */
-typedef enum {
+typedef enum
+{
   QSNAP_COPY_SYNC_FULL,
   QSNAP_COPY_SYNC_TOP
 } QsnapCopySync;
@@ -138,10 +143,26 @@ typedef enum {
  *
  * Since: 1.0
  */
-typedef enum {
+typedef enum
+{
   QSNAP_LEAVE_RUNNING,
   QSNAP_LEAVE_PAUSED,
   QSNAP_LEAVE_QUIT
 } QsnapLeave;
+
+/**
+ * QsnapCompression:
+ * @QSNAP_COMPRESSION_NONE: none: each page is at its place in a file as long as the RAM
+ * @QSNAP_COMPRESSION_ZSTD: zstd, a few pages at a time
+ *
+ * How the guest's memory is kept.
+ *
+ * Since: 1.0
+ */
+typedef enum
+{
+  QSNAP_COMPRESSION_NONE,
+  QSNAP_COMPRESSION_ZSTD
+} QsnapCompression;
 
 G_END_DECLS

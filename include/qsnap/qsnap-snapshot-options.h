@@ -17,7 +17,8 @@ G_BEGIN_DECLS
 #define QSNAP_TYPE_SNAPSHOT_OPTIONS (qsnap_snapshot_options_get_type ())
 
 QSNAP_AVAILABLE_IN_1_0
-G_DECLARE_FINAL_TYPE (QsnapSnapshotOptions, qsnap_snapshot_options, QSNAP, SNAPSHOT_OPTIONS, GObject)
+G_DECLARE_FINAL_TYPE (
+    QsnapSnapshotOptions, qsnap_snapshot_options, QSNAP, SNAPSHOT_OPTIONS, GObject)
 
 QSNAP_AVAILABLE_IN_1_0
 QsnapSnapshotOptions *qsnap_snapshot_options_new (GFile *directory);
@@ -76,6 +77,11 @@ QSNAP_AVAILABLE_IN_1_0
 QsnapLeave qsnap_snapshot_options_get_leave (QsnapSnapshotOptions *self);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_snapshot_options_set_leave (QsnapSnapshotOptions *self, QsnapLeave leave);
+QSNAP_AVAILABLE_IN_1_0
+QsnapCompression qsnap_snapshot_options_get_compression (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_compression (QsnapSnapshotOptions *self,
+                                             QsnapCompression compression);
 
 QSNAP_AVAILABLE_IN_1_0
 const char *qsnap_snapshot_options_get_quiesce (QsnapSnapshotOptions *self);

@@ -7,17 +7,26 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Leaves room for ".sums" and the hash in a file name of 255 bytes. */
+/* Leaves room for the suffixes and the hash in a file name of 255 bytes. */
 #define MAX_ESCAPED 200
+
+/* Else the block "x.sums" would be the checksums of block "x". */
+static const char *
+find_our_suffix (const char *name)
+{
+  static const char *const suffixes[] = { QSNAP_IMAGE_SUMS_SUFFIX, QSNAP_IMAGE_PACKED_SUFFIX };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (suffixes); i++)
+    if (g_str_has_suffix (name, suffixes[i]))
+      return name + strlen (name) - strlen (suffixes[i]);
+  return NULL;
+}
 
 static char *
 escape_name (const char *name)
 {
   GString *escaped = g_string_new (NULL);
-  /* Else the block "x.sums" would be the checksums of block "x". */
-  const char *suffix = g_str_has_suffix (name, QSNAP_IMAGE_SUMS_SUFFIX)
-                           ? name + strlen (name) - strlen (QSNAP_IMAGE_SUMS_SUFFIX)
-                           : NULL;
+  const char *suffix = find_our_suffix (name);
 
   for (const char *c = name; *c != '\0'; c++)
     if (g_ascii_isalnum (*c) || *c == '_' || *c == '-' || (*c == '.' && c != name && c != suffix))
@@ -36,17 +45,18 @@ escape_name (const char *name)
 }
 
 char *
-qsnap_image_block_path (const char *block)
+qsnap_image_block_path (const char *block, gboolean packed)
 {
   g_autofree char *escaped = escape_name (block);
 
-  return g_strconcat (QSNAP_IMAGE_RAM_DIR "/", escaped, NULL);
+  return g_strconcat (QSNAP_IMAGE_RAM_DIR "/", escaped, packed ? QSNAP_IMAGE_PACKED_SUFFIX : NULL,
+                      NULL);
 }
 
 char *
-qsnap_image_sums_path (const char *block)
+qsnap_image_sums_path (const char *block, gboolean packed)
 {
-  g_autofree char *escaped = escape_name (block);
+  g_autofree char *path = qsnap_image_block_path (block, packed);
 
-  return g_strconcat (QSNAP_IMAGE_RAM_DIR "/", escaped, QSNAP_IMAGE_SUMS_SUFFIX, NULL);
+  return g_strconcat (path, QSNAP_IMAGE_SUMS_SUFFIX, NULL);
 }

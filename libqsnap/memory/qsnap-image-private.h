@@ -3,6 +3,7 @@
 #pragma once
 
 #include "memory/qsnap-image.h"
+#include "memory/qsnap-pack.h"
 #include "memory/qsnap-stream-parser.h"
 
 G_BEGIN_DECLS
@@ -16,6 +17,8 @@ typedef struct
   char *path; /* this and the next two are NULL for a small block */
   char *sums_path;
   char *sums_checksum;
+  gboolean packed;
+  guint64 file_length;
   int fd; /* -1 until needed */
   int sums_fd;
   guint8 *memory; /* a small block, once loaded: a QsnapBuffer */
@@ -33,12 +36,26 @@ struct _QsnapImage
   guint64 device_offset;
   guint64 eof_offset;
   char *state_checksum;
+  QsnapUnpacker *unpacker; /* NULL until needed */
 };
 
 static inline QsnapImageBlock *
 qsnap_image_block (QsnapImage *image, guint index)
 {
   return &g_array_index (image->blocks, QsnapImageBlock, index);
+}
+
+/* The file of checksums has for each page one, and behind it, if it is compressed, its place. */
+static inline guint
+qsnap_image_sums_width (const QsnapImageBlock *block)
+{
+  return block->packed ? 2 : 1;
+}
+
+static inline guint64
+qsnap_image_sums_length (const QsnapImageBlock *block)
+{
+  return block->length / QSNAP_PAGE_SIZE * sizeof (guint64) * qsnap_image_sums_width (block);
 }
 
 /* Sets QSNAP_ERROR_CORRUPT and answers FALSE. */
@@ -65,8 +82,8 @@ qsnap_image_scan_state (QsnapImage *image,
                         GCancellable *cancellable,
                         GError **error);
 
-/* Reads the pages of a raw block in their order, comparing all with their checksums. @func gets
- * pieces of any number of pages, with NULL for a hole; it may be NULL. */
+/* Reads the pages of a block with a file in their order, comparing all with their checksums. @func
+ * gets pieces of any number of pages, with NULL for a hole; it may be NULL. */
 typedef gboolean (*QsnapImagePieceFunc) (QsnapImageBlock *block,
                                          guint64 offset,
                                          guint64 len,
@@ -81,7 +98,7 @@ gboolean qsnap_image_scan_block (QsnapImage *image,
                                  GCancellable *cancellable,
                                  GError **error);
 
-/* Whole pages of a raw block, compared with their checksums; no more than a piece. */
+/* Whole pages of a block with a file, compared with their checksums; no more than a piece. */
 #define QSNAP_IMAGE_PIECE (1u << 20)
 
 gboolean qsnap_image_read_pages (QsnapImage *image,

@@ -73,8 +73,8 @@ replace_files (const Names *names,
   /* What a writer that died may have left. */
   unlinkat (names->ram_fd, names->new_name, 0);
   unlinkat (names->ram_fd, names->new_sums_name, 0);
-  file =
-      qsnap_raw_file_new (names->ram_fd, names->new_name, names->new_sums_name, length, run, error);
+  file = qsnap_raw_file_new (names->ram_fd, names->new_name, names->new_sums_name, length, run,
+                             NULL, error);
   if (file != NULL && copy_pages (file, length, source_fd, source_length, error) &&
       put_in_place (names, error))
     return g_steal_pointer (&file);
@@ -111,11 +111,11 @@ find_raw_block (QsnapImage *image, const char *name, guint64 source_length, GErr
   guint index = qsnap_image_find_block (image, name);
   QsnapImageBlock *block = index != G_MAXUINT ? qsnap_image_block (image, index) : NULL;
 
-  if (block == NULL || block->path == NULL)
+  if (block == NULL || block->path == NULL || block->packed)
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_FAILED,
                    block == NULL ? "The guest has no RAM block “%s”"
-                                 : "The RAM block “%s” has no file of its own",
+                                 : "The RAM block “%s” has no raw file of its own",
                    name);
       return NULL;
     }

@@ -168,17 +168,62 @@ qsnap_image_scan_state (QsnapImage *image,
   return TRUE;
 }
 
-/* ---- raw blocks ---- */
+/* ---- blocks with a file ---- */
+
+/* The caller's numbers for up to a piece of pages: the checksums, and behind them all places. */
+typedef guint64 Entries[2 * SUMS_PIECE];
 
 static gboolean
-read_sums (QsnapImageBlock *block, guint64 first_page, guint64 *sums, gsize n_pages, GError **error)
+read_sums (QsnapImageBlock *block, guint64 first_page, Entries sums, gsize n_pages, GError **error)
 {
-  if (!qsnap_io_pread (block->sums_fd, sums, n_pages * sizeof *sums, first_page * sizeof *sums,
-                       block->sums_path, error))
+  guint width = qsnap_image_sums_width (block);
+  gsize size = width * sizeof *sums;
+  Entries entries;
+
+  if (!qsnap_io_pread (block->sums_fd, entries, n_pages * size, first_page * size, block->sums_path,
+                       error))
     return FALSE;
   for (gsize i = 0; i < n_pages; i++)
-    sums[i] = GUINT64_FROM_LE (sums[i]);
+    {
+      sums[i] = GUINT64_FROM_LE (entries[i * width]);
+      sums[SUMS_PIECE + i] = block->packed ? GUINT64_FROM_LE (entries[i * width + 1]) : 0;
+    }
   return TRUE;
+}
+
+static gboolean
+unpack_pages (QsnapImage *image,
+              QsnapImageBlock *block,
+              const Entries sums,
+              guint8 *buffer,
+              gsize n_pages,
+              GError **error)
+{
+  for (gsize i = 0; i < n_pages; i++)
+    {
+      guint8 *page = buffer + i * QSNAP_PAGE_SIZE;
+
+      if (sums[i] == 0)
+        memset (page, 0, QSNAP_PAGE_SIZE);
+      else if (!qsnap_unpacker_read (image->unpacker, block->fd, block->file_length, block->path,
+                                     sums[SUMS_PIECE + i], page, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+static gboolean
+get_pages (QsnapImage *image,
+           QsnapImageBlock *block,
+           guint64 offset,
+           const Entries sums,
+           guint8 *buffer,
+           gsize len,
+           GError **error)
+{
+  if (block->packed)
+    return unpack_pages (image, block, sums, buffer, len / QSNAP_PAGE_SIZE, error);
+  return qsnap_io_pread (block->fd, buffer, len, offset, block->path, error);
 }
 
 gboolean
@@ -190,14 +235,14 @@ qsnap_image_read_pages (QsnapImage *image,
                         guint64 *n_data,
                         GError **error)
 {
-  guint64 sums[SUMS_PIECE];
+  Entries sums;
   gsize n_pages = len / QSNAP_PAGE_SIZE;
 
   g_return_val_if_fail (n_pages <= SUMS_PIECE, FALSE);
 
   if (!qsnap_image_open_block (image, block, error) ||
-      !qsnap_io_pread (block->fd, buffer, len, offset, block->path, error) ||
-      !read_sums (block, offset / QSNAP_PAGE_SIZE, sums, n_pages, error))
+      !read_sums (block, offset / QSNAP_PAGE_SIZE, sums, n_pages, error) ||
+      !get_pages (image, block, offset, sums, buffer, len, error))
     return FALSE;
   for (gsize i = 0; i < n_pages; i++)
     {
@@ -213,14 +258,17 @@ qsnap_image_read_pages (QsnapImage *image,
 }
 
 /* Where the next page with data may be, at @offset or behind it; all may have data on a file system
- * that has no holes. */
+ * that has no holes. Of compressed pages the checksums tell, as far as they have holes. */
 static guint64
 find_data (QsnapImageBlock *block, guint64 offset)
 {
-  off_t data = lseek (block->fd, (off_t)offset, SEEK_DATA);
+  guint64 scale =
+      block->packed ? QSNAP_PAGE_SIZE / (sizeof (guint64) * qsnap_image_sums_width (block)) : 1;
+  off_t data =
+      lseek (block->packed ? block->sums_fd : block->fd, (off_t)(offset / scale), SEEK_DATA);
 
   if (data >= 0)
-    return MAX (offset, (guint64)data & ~(guint64)(QSNAP_PAGE_SIZE - 1));
+    return MAX (offset, (guint64)data * scale & ~(guint64)(QSNAP_PAGE_SIZE - 1));
   return errno == ENXIO ? block->length : offset;
 }
 
@@ -228,7 +276,7 @@ find_data (QsnapImageBlock *block, guint64 offset)
 static gboolean
 check_hole (QsnapImageBlock *block, guint64 begin, guint64 end, GError **error)
 {
-  guint64 sums[SUMS_PIECE];
+  Entries sums;
 
   for (guint64 at = begin; at < end; at += QSNAP_IMAGE_PIECE)
     {
@@ -252,7 +300,7 @@ check_sums_file (QsnapImageBlock *block, GCancellable *cancellable, GError **err
   g_autoptr (QsnapDigest) digest = qsnap_digest_new ();
   g_autofree guint8 *buffer = g_malloc (QSNAP_IMAGE_PIECE);
   g_autofree char *checksum = NULL;
-  guint64 size = block->length / QSNAP_PAGE_SIZE * sizeof (guint64);
+  guint64 size = qsnap_image_sums_length (block);
 
   for (guint64 at = 0; at < size; at += QSNAP_IMAGE_PIECE)
     {
@@ -358,7 +406,7 @@ qsnap_image_will_need (QsnapImage *image, guint index, guint64 offset, guint64 l
 {
   QsnapImageBlock *block = qsnap_image_block (image, index);
 
-  if (block->fd >= 0)
+  if (block->fd >= 0 && !block->packed)
     (void)posix_fadvise (block->fd, (off_t)offset, (off_t)len, POSIX_FADV_WILLNEED);
 }
 

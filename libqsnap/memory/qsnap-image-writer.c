@@ -19,7 +19,8 @@ typedef struct
 {
   char *name;
   guint64 length;
-  QsnapRawFile *raw; /* or else the two below */
+  QsnapRawFile *raw; /* or else the two below it */
+  gboolean packed;
   guint8 *memory;
   guint8 *seen; /* a byte a page */
   guint64 n_data;
@@ -33,6 +34,7 @@ struct _QsnapImageWriter
   char **raw_blocks;
   GArray *blocks; /* Block */
   QsnapRun *run;
+  QsnapPacker *packer; /* NULL: nothing is compressed */
 
   GByteArray *head; /* of the state: the prefix and the start of ram */
   int state_fd;
@@ -58,23 +60,30 @@ on_prefix (const guint8 *data, gsize len, gpointer user_data, GError **error)
 }
 
 static gboolean
-is_raw (QsnapImageWriter *writer, const QsnapStreamBlock *block)
+is_to_be_raw (QsnapImageWriter *writer, const char *name)
 {
-  if (writer->raw_blocks != NULL &&
-      g_strv_contains ((const char *const *)writer->raw_blocks, block->name))
-    return TRUE;
-  return block->length > QSNAP_IMAGE_MAX_SMALL_BLOCK ||
+  return writer->raw_blocks != NULL &&
+         g_strv_contains ((const char *const *)writer->raw_blocks, name);
+}
+
+static gboolean
+has_file (QsnapImageWriter *writer, const QsnapStreamBlock *block)
+{
+  return is_to_be_raw (writer, block->name) || block->length > QSNAP_IMAGE_MAX_SMALL_BLOCK ||
          block->length > QSNAP_IMAGE_MAX_SMALL_TOTAL - writer->small_total;
 }
 
 static gboolean
-set_up_raw (QsnapImageWriter *writer, Block *block, GError **error)
+set_up_file (QsnapImageWriter *writer, Block *block, GError **error)
 {
-  g_autofree char *path = qsnap_image_block_path (block->name);
-  g_autofree char *sums_path = qsnap_image_sums_path (block->name);
+  gboolean packed = writer->packer != NULL && !is_to_be_raw (writer, block->name);
+  g_autofree char *path = qsnap_image_block_path (block->name, packed);
+  g_autofree char *sums_path = qsnap_image_sums_path (block->name, packed);
 
-  block->raw = qsnap_raw_file_new (writer->ram_fd, strchr (path, '/') + 1,
-                                   strchr (sums_path, '/') + 1, block->length, writer->run, error);
+  block->packed = packed;
+  block->raw =
+      qsnap_raw_file_new (writer->ram_fd, strchr (path, '/') + 1, strchr (sums_path, '/') + 1,
+                          block->length, writer->run, packed ? writer->packer : NULL, error);
   return block->raw != NULL;
 }
 
@@ -113,8 +122,8 @@ on_ram_setup (const QsnapStreamBlock *blocks,
       block->name = g_strdup (blocks[i].name);
       block->length = blocks[i].length;
       writer->bytes_total += block->length;
-      ok = is_raw (writer, &blocks[i]) ? set_up_raw (writer, block, error)
-                                       : set_up_small (writer, block, error);
+      ok = has_file (writer, &blocks[i]) ? set_up_file (writer, block, error)
+                                         : set_up_small (writer, block, error);
       if (!ok)
         return FALSE;
     }
@@ -214,24 +223,38 @@ on_device_state (
 const QsnapStreamCallbacks qsnap_image_writer_callbacks = { on_prefix, on_ram_setup, on_page,
                                                             on_device_state };
 
+static void
+describe_file (const Block *block, JsonObject *object)
+{
+  g_autofree char *file = qsnap_image_block_path (block->name, block->packed);
+  g_autofree char *sums = qsnap_image_sums_path (block->name, block->packed);
+
+  json_object_set_string_member (object, "file", file);
+  json_object_set_string_member (object, "sums", sums);
+  json_object_set_string_member (object, "sums-checksum", qsnap_raw_file_get_digest (block->raw));
+  if (!block->packed)
+    return;
+  json_object_set_string_member (object, "compression", QSNAP_IMAGE_PACKED_COMPRESSION);
+  json_object_set_int_member (object, "packed-length",
+                              (gint64)qsnap_raw_file_get_packed_length (block->raw));
+}
+
 static JsonObject *
 describe_block (Block *block)
 {
-  g_autofree char *file = NULL;
-  g_autofree char *sums = NULL;
+  JsonObject *object;
 
   if (block->raw != NULL)
     {
-      file = qsnap_image_block_path (block->name);
-      sums = qsnap_image_sums_path (block->name);
       block->n_data = qsnap_raw_file_get_n_data (block->raw);
       block->n_zero = qsnap_raw_file_get_n_seen (block->raw) - block->n_data;
     }
-  return qsnap_json_object_new (
-      "name", 's', block->name, "length", 'i', (gint64)block->length, "pages", 'i',
-      (gint64)block->n_data, "zero-pages", 'i', (gint64)block->n_zero, "file", 's', file, "sums",
-      's', sums, "sums-checksum", 's',
-      block->raw != NULL ? qsnap_raw_file_get_digest (block->raw) : NULL, NULL);
+  object = qsnap_json_object_new ("name", 's', block->name, "length", 'i', (gint64)block->length,
+                                  "pages", 'i', (gint64)block->n_data, "zero-pages", 'i',
+                                  (gint64)block->n_zero, NULL);
+  if (block->raw != NULL)
+    describe_file (block, object);
+  return object;
 }
 
 static JsonObject *
@@ -250,8 +273,9 @@ describe (QsnapImageWriter *writer, QsnapStreamParser *parser)
       n_zero += block->n_zero;
     }
   return qsnap_json_object_new (
-      "format", 'i', (gint64)QSNAP_IMAGE_FORMAT, "machine", 's',
-      qsnap_stream_parser_get_machine (parser), "page-size", 'i', (gint64)QSNAP_PAGE_SIZE,
+      "format", 'i',
+      (gint64)(writer->packer != NULL ? QSNAP_IMAGE_PACKED_FORMAT : QSNAP_IMAGE_FORMAT), "machine",
+      's', qsnap_stream_parser_get_machine (parser), "page-size", 'i', (gint64)QSNAP_PAGE_SIZE,
       "checksum", 's', QSNAP_IMAGE_CHECKSUM, "stream", 's',
       qsnap_stream_parser_has_ram_end (parser) ? "migration" : "background-snapshot",
       "stream-bytes", 'i', (gint64)qsnap_stream_parser_get_bytes (parser), "pages", 'i',
@@ -329,10 +353,11 @@ clear_block (gpointer data)
 }
 
 QsnapImageWriter *
-qsnap_image_writer_new (int dir_fd, const char *const *raw_blocks, GError **error)
+qsnap_image_writer_new (int dir_fd, const char *const *raw_blocks, gboolean pack, GError **error)
 {
   g_autoptr (QsnapImageWriter) writer = g_new0 (QsnapImageWriter, 1);
 
+  writer->dir_fd = -1;
   writer->ram_fd = -1;
   writer->state_fd = -1;
   writer->raw_blocks = g_strdupv ((char **)raw_blocks);
@@ -342,6 +367,12 @@ qsnap_image_writer_new (int dir_fd, const char *const *raw_blocks, GError **erro
   writer->head = g_byte_array_new ();
   writer->state_digest = qsnap_digest_new ();
 
+  if (pack)
+    {
+      writer->packer = qsnap_packer_new (error);
+      if (writer->packer == NULL)
+        return NULL;
+    }
   writer->dir_fd = fcntl (dir_fd, F_DUPFD_CLOEXEC, 3);
   if (writer->dir_fd < 0)
     {
@@ -362,9 +393,10 @@ close_if_open (int fd)
 void
 qsnap_image_writer_free (QsnapImageWriter *writer)
 {
-  /* The files first, they use the run. */
+  /* The files first, they use the run and the packer. */
   g_array_unref (writer->blocks);
   qsnap_run_free (writer->run);
+  g_clear_pointer (&writer->packer, qsnap_packer_free);
   close_if_open (writer->dir_fd);
   close_if_open (writer->ram_fd);
   close_if_open (writer->state_fd);

@@ -13,10 +13,12 @@ G_BEGIN_DECLS
  *
  *   ram/NAME        a large RAM block, raw and sparse
  *   ram/NAME.sums   a little-endian u64 a page: its XXH3-64, 0 for a zero page; sparse
+ *   ram/NAME.zst    instead of it, if it is to be compressed: see qsnap-pack.h
+ *   ram/NAME.zst.sums    as the other one; each checksum is followed by the page's place
  *   state           a valid stream with the small blocks and the devices
  *   memory.json     what there is, written last; its object becomes a part of the manifest:
  *
- *     format          1
+ *     format          1; 2 if there are compressed blocks
  *     machine         the machine type; not there if the stream does not name it
  *     page-size       4096
  *     checksum        "xxh3-64"
@@ -24,9 +26,9 @@ G_BEGIN_DECLS
  *     stream-bytes    what QEMU sent
  *     pages, zero-pages, absent-pages    over all blocks: with data, all zero, never sent
  *     blocks          in QEMU's order: name, length, pages, zero-pages; one with a file of its own
- *                     also has file, sums, sums-checksum
- *     state           file, length, device-offset, eof-offset (both from the file's beginning),
- *                     checksum
+ *                     also has file, sums, sums-checksum; if it is compressed, compression, which
+ * is "zstd", and packed-length state           file, length, device-offset, eof-offset (both from
+ * the file's beginning), checksum
  *
  * The checksums of whole files are XXH3-128 in hexadecimal. */
 typedef struct _QsnapImageWriter QsnapImageWriter;
@@ -35,9 +37,10 @@ typedef struct _QsnapImageWriter QsnapImageWriter;
 extern const QsnapStreamCallbacks qsnap_image_writer_callbacks;
 
 /* @dir_fd is duplicated. @raw_blocks, which may be NULL, names blocks that get a file of their own
- * whatever their length is; it does not matter if there is no such block. */
+ * whatever their length is, and are never compressed, as others are with @pack; it does not matter
+ * if there is no such block. */
 QsnapImageWriter *
-qsnap_image_writer_new (int dir_fd, const char *const *raw_blocks, GError **error);
+qsnap_image_writer_new (int dir_fd, const char *const *raw_blocks, gboolean pack, GError **error);
 void qsnap_image_writer_free (QsnapImageWriter *writer);
 
 /* When the parser has finished: brings all to stable storage and memory.json into place. */

@@ -67,6 +67,22 @@ check_path (JsonObject *object, const char *name, const char *expected, GError *
 }
 
 static gboolean
+parse_compression (JsonObject *object, QsnapImageBlock *block, GError **error)
+{
+  const char *compression = qsnap_json_get_string (object, "compression");
+
+  block->file_length = block->length;
+  block->packed = json_object_has_member (object, "compression");
+  if (!block->packed)
+    return TRUE;
+  if (g_strcmp0 (compression, QSNAP_IMAGE_PACKED_COMPRESSION) == 0)
+    return get_size (object, "packed-length", &block->file_length, error);
+  g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+               "The RAM block “%s” is compressed in a way that is not known here", block->name);
+  return FALSE;
+}
+
+static gboolean
 parse_files (JsonObject *object, QsnapImageBlock *block, GError **error)
 {
   if (!json_object_has_member (object, "file") && !json_object_has_member (object, "sums") &&
@@ -76,8 +92,10 @@ parse_files (JsonObject *object, QsnapImageBlock *block, GError **error)
         return qsnap_image_corrupt (error, "the RAM block “%s” has no file", block->name);
       return TRUE;
     }
-  block->path = qsnap_image_block_path (block->name);
-  block->sums_path = qsnap_image_sums_path (block->name);
+  if (!parse_compression (object, block, error))
+    return FALSE;
+  block->path = qsnap_image_block_path (block->name, block->packed);
+  block->sums_path = qsnap_image_sums_path (block->name, block->packed);
   return check_path (object, "file", block->path, error) &&
          check_path (object, "sums", block->sums_path, error) &&
          get_digest (object, "sums-checksum", &block->sums_checksum, error);
@@ -194,7 +212,7 @@ parse (QsnapImage *image, JsonObject *memory, GError **error)
 {
   gint64 format = qsnap_json_get_int (memory, "format", -1);
 
-  if (format > QSNAP_IMAGE_FORMAT)
+  if (format > QSNAP_IMAGE_PACKED_FORMAT)
     {
       g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
                    "The memory image has format %" G_GINT64_FORMAT
@@ -202,7 +220,7 @@ parse (QsnapImage *image, JsonObject *memory, GError **error)
                    format);
       return FALSE;
     }
-  if (format != QSNAP_IMAGE_FORMAT)
+  if (format < QSNAP_IMAGE_FORMAT)
     return qsnap_image_corrupt (error, "it has no known format");
   if (qsnap_json_get_int (memory, "page-size", -1) != QSNAP_PAGE_SIZE)
     return qsnap_image_corrupt (error, "its pages are not of %u bytes", QSNAP_PAGE_SIZE);
@@ -260,6 +278,7 @@ qsnap_image_free (QsnapImage *image)
   clear_fd (&image->state_fd);
   g_free (image->machine);
   g_free (image->state_checksum);
+  g_clear_pointer (&image->unpacker, qsnap_unpacker_free);
   g_free (image);
 }
 
@@ -287,6 +306,15 @@ qsnap_image_get_block_length (QsnapImage *image, guint block)
 {
   g_return_val_if_fail (block < image->blocks->len, 0);
   return qsnap_image_block (image, block)->length;
+}
+
+gboolean
+qsnap_image_is_packed (QsnapImage *image)
+{
+  for (guint i = 0; i < image->blocks->len; i++)
+    if (qsnap_image_block (image, i)->packed)
+      return TRUE;
+  return FALSE;
 }
 
 const char *
@@ -319,6 +347,14 @@ qsnap_image_open_state (QsnapImage *image, GError **error)
   return image->state_fd >= 0;
 }
 
+static gboolean
+make_unpacker (QsnapImage *image, GError **error)
+{
+  if (image->unpacker == NULL)
+    image->unpacker = qsnap_unpacker_new (error);
+  return image->unpacker != NULL;
+}
+
 gboolean
 qsnap_image_open_block (QsnapImage *image, QsnapImageBlock *block, GError **error)
 {
@@ -328,13 +364,14 @@ qsnap_image_open_block (QsnapImage *image, QsnapImageBlock *block, GError **erro
   if (image->ram_fd < 0)
     return FALSE;
   if (block->fd < 0)
-    block->fd = qsnap_io_open (image->ram_fd, strchr (block->path, '/') + 1, block->length, error);
+    block->fd =
+        qsnap_io_open (image->ram_fd, strchr (block->path, '/') + 1, block->file_length, error);
   if (block->fd < 0)
     return FALSE;
   if (block->sums_fd < 0)
     block->sums_fd = qsnap_io_open (image->ram_fd, strchr (block->sums_path, '/') + 1,
-                                    block->length / QSNAP_PAGE_SIZE * sizeof (guint64), error);
-  return block->sums_fd >= 0;
+                                    qsnap_image_sums_length (block), error);
+  return block->sums_fd >= 0 && (!block->packed || make_unpacker (image, error));
 }
 
 gboolean

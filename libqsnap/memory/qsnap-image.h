@@ -26,6 +26,8 @@ const char *qsnap_image_get_machine (QsnapImage *image);
 guint qsnap_image_get_n_blocks (QsnapImage *image);
 const char *qsnap_image_get_block_name (QsnapImage *image, guint block);
 guint64 qsnap_image_get_block_length (QsnapImage *image, guint block);
+/* Whether the pages of any block are compressed: then its file is nothing that could be mapped. */
+gboolean qsnap_image_is_packed (QsnapImage *image);
 /* Relative to the snapshot's folder; NULL for a block whose pages are in the state. */
 const char *qsnap_image_get_block_file (QsnapImage *image, guint block);
 /* G_MAXUINT if there is none. */

@@ -17,12 +17,13 @@
 #define RUN_BYTES (1u << 20)
 
 /* Runs of this length go to the disk directly where the file system can: they cost less than half
- * of the time that the page cache takes, and nothing of the guest's is pushed out of it. Shorter ones
- * would wait too often. */
+ * of the time that the page cache takes, and nothing of the guest's is pushed out of it. Shorter
+ * ones would wait too often. */
 #define DIRECT_BYTES (128u << 10)
 
-/* Of what does not go directly, writing to the disk starts each time this much is dirty, and at most so much is under way: the
- * last fsync has little to do, and the guest's own page cache is not pushed out. */
+/* Of what does not go directly, writing to the disk starts each time this much is dirty, and at
+ * most so much is under way: the last fsync has little to do, and the guest's own page cache is not
+ * pushed out. */
 #define WRITEBACK_BYTES (8u << 20)
 #define MAX_UNDER_WAY (64u << 20)
 
@@ -64,6 +65,13 @@ struct _QsnapRawFile
   int flags; /* of the descriptor */
   gboolean cannot_direct;
 
+  /* For compressed pages: where each is, and the frames that are not written yet. */
+  QsnapPacker *packer;
+  guint64 *places;
+  QsnapBuffer *pending;
+  gsize n_pending;
+  guint64 packed_length;
+
   Extent dirty;
   GQueue under_way; /* Extent */
   guint64 bytes_under_way;
@@ -74,6 +82,13 @@ static gsize
 sums_size (const QsnapRawFile *file)
 {
   return file->length / QSNAP_PAGE_SIZE * sizeof (guint64);
+}
+
+/* Numbers that the file of checksums has for each page. */
+static guint
+entry_width (const QsnapRawFile *file)
+{
+  return file->packer != NULL ? 2 : 1;
 }
 
 static gsize
@@ -133,43 +148,81 @@ switch_direct (QsnapRawFile *file, gboolean direct)
 
 /* FALSE if it has to be written through the page cache, which then says what is wrong. */
 static gboolean
-write_directly (QsnapRawFile *file, const QsnapRun *run)
+write_directly (QsnapRawFile *file, const QsnapBuffer *bytes, gsize len, guint64 offset)
 {
   gssize n;
 
-  if (run->len < DIRECT_BYTES || file->cannot_direct)
+  if (len < DIRECT_BYTES || len % QSNAP_PAGE_SIZE != 0 || file->cannot_direct)
     return FALSE;
   if (!switch_direct (file, TRUE))
     {
       file->cannot_direct = TRUE;
       return FALSE;
     }
-  n = pwrite (file->fd, run->bytes, run->len, (off_t)run->offset);
+  n = pwrite (file->fd, bytes, len, (off_t)offset);
   file->cannot_direct = n < 0 && errno == EINVAL;
-  return n == (gssize)run->len;
+  return n == (gssize)len;
+}
+
+static gboolean
+write_bytes (
+    QsnapRawFile *file, const QsnapBuffer *bytes, gsize len, guint64 offset, GError **error)
+{
+  file->run->written += len;
+  if (write_directly (file, bytes, len, offset))
+    return TRUE;
+  (void)switch_direct (file, FALSE);
+  if (!qsnap_io_pwrite (file->fd, bytes, len, offset, file->name, error))
+    return FALSE;
+  if (file->dirty.bytes == 0)
+    file->dirty.begin = offset;
+  file->dirty.begin = MIN (file->dirty.begin, offset);
+  file->dirty.end = MAX (file->dirty.end, offset + len);
+  file->dirty.bytes += len;
+  return file->dirty.bytes < WRITEBACK_BYTES || start_writeback (file, error);
+}
+
+/* The first @len bytes of what is pending. */
+static gboolean
+write_pending (QsnapRawFile *file, gsize len, GError **error)
+{
+  if (!write_bytes (file, file->pending, len, file->packed_length - file->n_pending, error))
+    return FALSE;
+  file->n_pending -= len;
+  memmove (file->pending, file->pending + len, file->n_pending);
+  return TRUE;
+}
+
+static gboolean
+pack_run (QsnapRawFile *file, const QsnapRun *run, GError **error)
+{
+  for (gsize at = 0; at < run->len; at += QSNAP_PACK_PAGES * QSNAP_PAGE_SIZE)
+    {
+      guint n = (guint)MIN (QSNAP_PACK_PAGES, (run->len - at) / QSNAP_PAGE_SIZE);
+      guint64 *places = file->places + (run->offset + at) / QSNAP_PAGE_SIZE;
+      gsize len =
+          qsnap_packer_pack (file->packer, run->bytes + at, n, file->pending + file->n_pending);
+
+      for (guint i = 0; i < n; i++)
+        places[i] = file->packed_length * QSNAP_PACK_PAGES + i;
+      file->packed_length += len;
+      file->n_pending += len;
+      if (file->n_pending >= RUN_BYTES && !write_pending (file, RUN_BYTES, error))
+        return FALSE;
+    }
+  return TRUE;
 }
 
 static gboolean
 flush_run (QsnapRun *run, GError **error)
 {
   QsnapRawFile *file = run->file;
-  guint64 end = run->offset + run->len;
 
   if (file == NULL)
     return TRUE;
   run->file = NULL;
-  run->written += run->len;
-  if (write_directly (file, run))
-    return TRUE;
-  (void)switch_direct (file, FALSE);
-  if (!qsnap_io_pwrite (file->fd, run->bytes, run->len, run->offset, file->name, error))
-    return FALSE;
-  if (file->dirty.bytes == 0)
-    file->dirty.begin = run->offset;
-  file->dirty.begin = MIN (file->dirty.begin, run->offset);
-  file->dirty.end = MAX (file->dirty.end, end);
-  file->dirty.bytes += run->len;
-  return file->dirty.bytes < WRITEBACK_BYTES || start_writeback (file, error);
+  return file->packer != NULL ? pack_run (file, run, error)
+                              : write_bytes (file, run->bytes, run->len, run->offset, error);
 }
 
 static gboolean
@@ -191,7 +244,8 @@ gather_page (QsnapRawFile *file, guint64 offset, const guint8 *data, GError **er
   return TRUE;
 }
 
-/* The page held data that has been written, or is still gathered. */
+/* The page held data that has been written, or is still gathered. Compressed pages are only
+ * forgotten. */
 static gboolean
 clear_page (QsnapRawFile *file, guint64 offset, GError **error)
 {
@@ -199,6 +253,8 @@ clear_page (QsnapRawFile *file, guint64 offset, GError **error)
 
   if (!flush_run (file->run, error))
     return FALSE;
+  if (file->packer != NULL)
+    return TRUE;
   if (fallocate (file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
                  QSNAP_PAGE_SIZE) == 0)
     return TRUE;
@@ -243,20 +299,31 @@ is_zero (const guint64 *values, gsize n)
   return TRUE;
 }
 
+static void
+fill_piece (const QsnapRawFile *file, guint64 first_page, gsize n_pages, guint64 *piece)
+{
+  for (guint64 page = first_page; page < first_page + n_pages; page++)
+    {
+      *piece++ = GUINT64_TO_LE (file->sums[page]);
+      if (file->packer != NULL)
+        *piece++ = file->sums[page] != 0 ? GUINT64_TO_LE (file->places[page]) : 0;
+    }
+}
+
 static gboolean
 write_sums (QsnapRawFile *file, GError **error)
 {
   g_autoptr (QsnapDigest) digest = qsnap_digest_new ();
   g_autofree guint64 *piece = g_malloc (SUMS_PIECE);
+  guint width = entry_width (file);
+  gsize size = sums_size (file) * width;
 
-  for (gsize at = 0; at < sums_size (file); at += SUMS_PIECE)
+  for (gsize at = 0; at < size; at += SUMS_PIECE)
     {
-      gsize len = MIN (SUMS_PIECE, sums_size (file) - at);
+      gsize len = MIN (SUMS_PIECE, size - at);
       gsize n = len / sizeof (guint64);
-      const guint64 *sums = file->sums + at / sizeof (guint64);
 
-      for (gsize i = 0; i < n; i++)
-        piece[i] = GUINT64_TO_LE (sums[i]);
+      fill_piece (file, at / sizeof (guint64) / width, n / width, piece);
       qsnap_digest_update (digest, piece, len);
       if (is_zero (piece, n))
         continue;
@@ -272,6 +339,8 @@ gboolean
 qsnap_raw_file_finish (QsnapRawFile *file, GError **error)
 {
   if (file->run->file == file && !flush_run (file->run, error))
+    return FALSE;
+  if (file->n_pending > 0 && !write_pending (file, file->n_pending, error))
     return FALSE;
   if (!write_sums (file, error))
     return FALSE;
@@ -298,13 +367,19 @@ set_up (QsnapRawFile *file, int ram_fd, GError **error)
   file->sums_fd = qsnap_io_create (ram_fd, file->sums_name, error);
   if (file->sums_fd < 0)
     return FALSE;
-  if (ftruncate (file->fd, (off_t)file->length) != 0 ||
-      ftruncate (file->sums_fd, (off_t)sums_size (file)) != 0)
+  if ((file->packer == NULL && ftruncate (file->fd, (off_t)file->length) != 0) ||
+      ftruncate (file->sums_fd, (off_t)(sums_size (file) * entry_width (file))) != 0)
     return qsnap_io_fail (error, errno, "Could not make “%s” %" G_GUINT64_FORMAT " bytes long",
                           file->name, file->length);
   file->sums = map_zeros (sums_size (file));
   file->seen = map_zeros (seen_size (file));
-  if (file->sums == NULL || file->seen == NULL)
+  if (file->packer != NULL)
+    {
+      file->places = map_zeros (sums_size (file));
+      file->pending = qsnap_buffer_try_new (RUN_BYTES + qsnap_pack_bound ());
+    }
+  if (file->sums == NULL || file->seen == NULL ||
+      (file->packer != NULL && (file->places == NULL || file->pending == NULL)))
     return qsnap_io_fail (error, ENOMEM, "No memory for the checksums of “%s”", file->name);
   return TRUE;
 }
@@ -315,11 +390,13 @@ qsnap_raw_file_new (int ram_fd,
                     const char *sums_name,
                     guint64 length,
                     QsnapRun *run,
+                    QsnapPacker *packer,
                     GError **error)
 {
   g_autoptr (QsnapRawFile) file = g_new0 (QsnapRawFile, 1);
 
   file->run = run;
+  file->packer = packer;
   file->fd = -1;
   file->sums_fd = -1;
   file->name = g_strdup (name);
@@ -336,6 +413,9 @@ qsnap_raw_file_free (QsnapRawFile *file)
     file->run->file = NULL;
   if (file->sums != NULL)
     munmap (file->sums, sums_size (file));
+  if (file->places != NULL)
+    munmap (file->places, sums_size (file));
+  qsnap_buffer_free (file->pending);
   if (file->seen != NULL)
     munmap (file->seen, seen_size (file));
   if (file->fd >= 0)
@@ -359,6 +439,12 @@ guint64
 qsnap_raw_file_get_n_seen (QsnapRawFile *file)
 {
   return file->n_seen;
+}
+
+guint64
+qsnap_raw_file_get_packed_length (QsnapRawFile *file)
+{
+  return file->packed_length;
 }
 
 const char *

@@ -5,11 +5,12 @@
 #include <glib.h>
 
 #include "memory/qsnap-checksum.h"
+#include "memory/qsnap-pack.h"
 
 G_BEGIN_DECLS
 
-/* A raw, sparse file with the pages of one RAM block at their offsets, and its file of checksums.
- */
+/* The pages of one RAM block, and their checksums, each in a file: either a raw, sparse one with
+ * the pages at their offsets, or one with them in compressed form (qsnap-pack.h). */
 typedef struct _QsnapRawFile QsnapRawFile;
 
 /* Pages that follow each other are gathered here and written at once. It is shared by the files of
@@ -21,12 +22,14 @@ void qsnap_run_free (QsnapRun *run);
 /* Bytes that were written to files, without holes. */
 guint64 qsnap_run_get_written (QsnapRun *run);
 
-/* @ram_fd is the folder, @name and @sums_name are names in it; neither may exist. */
+/* @ram_fd is the folder, @name and @sums_name are names in it; neither may exist. The pages are
+ * compressed by @packer, which must outlive the file; NULL: they are not. */
 QsnapRawFile *qsnap_raw_file_new (int ram_fd,
                                   const char *name,
                                   const char *sums_name,
                                   guint64 length,
                                   QsnapRun *run,
+                                  QsnapPacker *packer,
                                   GError **error);
 void qsnap_raw_file_free (QsnapRawFile *file);
 
@@ -40,6 +43,8 @@ gboolean qsnap_raw_file_finish (QsnapRawFile *file, GError **error);
 /* Pages that are not zero; pages that came, zero or not. */
 guint64 qsnap_raw_file_get_n_data (QsnapRawFile *file);
 guint64 qsnap_raw_file_get_n_seen (QsnapRawFile *file);
+/* Bytes in the file of compressed pages. */
+guint64 qsnap_raw_file_get_packed_length (QsnapRawFile *file);
 /* Of the file of checksums, once finished. */
 const char *qsnap_raw_file_get_digest (QsnapRawFile *file);
 

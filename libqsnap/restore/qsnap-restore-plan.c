@@ -301,6 +301,8 @@ plan_map (QsnapRestore *restore, GError **error)
 {
   gboolean mapped = FALSE;
 
+  if (qsnap_image_is_packed (restore->image))
+    return refuse_map (error, "it is compressed");
   if (!guard_files (restore, error))
     return FALSE;
 

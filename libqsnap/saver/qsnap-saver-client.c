@@ -72,14 +72,14 @@ on_report (JsonObject *object, gpointer user_data)
 }
 
 static GStrv
-make_arguments (const char *const *raw_blocks, gsize skip)
+make_arguments (const char *const *raw_blocks, gboolean pack, gsize skip)
 {
   g_autoptr (GStrvBuilder) builder = g_strv_builder_new ();
   g_autofree char *stream = g_strdup_printf ("--stream-fd=%d", QSNAP_HELPER_CONTROL_FD + 1);
   g_autofree char *dir = g_strdup_printf ("--dir-fd=%d", QSNAP_HELPER_CONTROL_FD + 2);
   g_autofree char *filler = g_strdup_printf ("--skip=%" G_GSIZE_FORMAT, skip);
 
-  g_strv_builder_add_many (builder, stream, dir, filler, NULL);
+  g_strv_builder_add_many (builder, stream, dir, filler, pack ? "--pack" : NULL, NULL);
   for (gsize i = 0; raw_blocks != NULL && raw_blocks[i] != NULL; i++)
     {
       g_autofree char *block = g_strdup_printf ("--raw-block=%s", raw_blocks[i]);
@@ -94,12 +94,13 @@ qsnap_saver_start (GMainContext *context,
                    int stream_fd,
                    int dir_fd,
                    const char *const *raw_blocks,
+                   gboolean pack,
                    gsize skip,
                    QsnapSaverFunc func,
                    gpointer user_data,
                    GError **error)
 {
-  g_auto (GStrv) arguments = make_arguments (raw_blocks, skip);
+  g_auto (GStrv) arguments = make_arguments (raw_blocks, pack, skip);
   const int fds[] = { stream_fd, dir_fd };
   QsnapHelper *helper =
       qsnap_helper_start ("QSNAP_SAVER", "qsnap-saver", (const char *const *)arguments, fds,

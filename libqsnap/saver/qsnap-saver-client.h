@@ -34,13 +34,14 @@ typedef void (*QsnapSaverFunc) (const QsnapSaverReport *report, gpointer user_da
 
 /* Starts the process and waits until it is ready, at most 10 s. @func is called in @context, in the
  * thread that runs it, from then on. The saver does not read @stream_fd before qsnap_saver_go(); it
- * first drops @skip bytes. @raw_blocks may be NULL.
+ * first drops @skip bytes. @raw_blocks may be NULL; with @pack all other files are compressed.
  *
  * The program is QSNAP_SAVER of the environment, else the installed one. */
 QsnapSaver *qsnap_saver_start (GMainContext *context,
                                int stream_fd,
                                int dir_fd,
                                const char *const *raw_blocks,
+                               gboolean pack,
                                gsize skip,
                                QsnapSaverFunc func,
                                gpointer user_data,

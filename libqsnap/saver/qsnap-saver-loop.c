@@ -259,7 +259,8 @@ prepare (Saver *saver)
   g_autoptr (GError) error = NULL;
 
   saver->writer = qsnap_image_writer_new (saver->options->dir_fd,
-                                          (const char *const *)saver->options->raw_blocks, &error);
+                                          (const char *const *)saver->options->raw_blocks,
+                                          saver->options->pack, &error);
   if (saver->writer == NULL)
     {
       qsnap_helper_reports_send_error (saver->reports, error);

@@ -13,6 +13,7 @@ typedef struct
   int control_fd;
   guint64 skip; /* bytes of filler before the stream */
   char **raw_blocks;
+  gboolean pack; /* all other blocks that get a file */
 } QsnapSaverOptions;
 
 /* Answers the exit status: 0 if the stream was saved, or discarded as told; else 1. */

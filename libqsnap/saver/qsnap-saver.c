@@ -22,6 +22,7 @@ parse_options (int *argc, char ***argv, QsnapSaverOptions *options)
     { "skip", 0, 0, G_OPTION_ARG_INT64, &skip, "Bytes to drop before the stream", "BYTES" },
     { "raw-block", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->raw_blocks,
       "A RAM block that gets its own file", "NAME" },
+    { "pack", 0, 0, G_OPTION_ARG_NONE, &options->pack, "Compress what is in files", NULL },
     { NULL }
   };
 
@@ -41,7 +42,7 @@ parse_options (int *argc, char ***argv, QsnapSaverOptions *options)
 int
 main (int argc, char **argv)
 {
-  QsnapSaverOptions options = { -1, -1, -1, 0, NULL };
+  QsnapSaverOptions options = { -1, -1, -1, 0, NULL, FALSE };
   int status = 2;
 
   qsnap_helper_leave_session ();

@@ -3,7 +3,9 @@
  *
  * An input is a byte of flags; the number of pages of ram/pc.ram, and a byte for the content of
  * each, 0 for a hole; the length of the file "state" in two bytes, and its content; and then
- * memory.json, in which $STATE and $SUMS stand for the right checksums. */
+ * memory.json, in which $STATE and $SUMS stand for the right checksums. With compressed pages, each
+ * byte is followed by the page's place, in two, and all of them by the length of the file with the
+ * frames and its content. */
 
 #include "config.h"
 
@@ -23,6 +25,8 @@
 
 #define RAM "ram/pc.ram"
 #define SUMS "ram/pc.ram.sums"
+#define PACKED "ram/pc.ram.zst"
+#define PACKED_SUMS "ram/pc.ram.zst.sums"
 
 enum
 {
@@ -30,7 +34,8 @@ enum
   FLAG_LOST_PAGE = 1 << 1, /* a hole where data was */
   FLAG_LINK = 1 << 2,      /* the folder of RAM is a link */
   FLAG_REPLACE = 1 << 3,   /* a block gets another content first */
-  FLAG_LEAVE_OUT = 1 << 4  /* of the export */
+  FLAG_LEAVE_OUT = 1 << 4, /* of the export */
+  FLAG_PACKED = 1 << 5
 };
 
 static void
@@ -73,6 +78,34 @@ make_ram (FuzzInput *input, guint flags)
   fuzz_folder_write (SUMS, sums, n * sizeof *sums);
 
   return qsnap_digest_of (sums, n * sizeof *sums);
+}
+
+/* The same, compressed. */
+static char *
+make_packed_ram (FuzzInput *input)
+{
+  guint n = fuzz_take_u8 (input);
+  g_autofree guint64 *sums = g_new0 (guint64, 2 * n + 1);
+  guint8 page[QSNAP_PAGE_SIZE];
+  const guint8 *frames;
+  gsize length;
+
+  for (guint i = 0; i < n; i++)
+    {
+      guint seed = fuzz_take_u8 (input);
+
+      sums[2 * i + 1] = GUINT64_TO_LE (fuzz_take_u16 (input));
+      if (seed == 0)
+        continue;
+      stream_builder_fill (page, seed);
+      sums[2 * i] = GUINT64_TO_LE (qsnap_page_checksum (page));
+    }
+  length = fuzz_take_u16 (input);
+  frames = fuzz_take (input, &length);
+  fuzz_folder_write (PACKED, frames, length);
+  fuzz_folder_write (PACKED_SUMS, sums, 2 * n * sizeof *sums);
+
+  return qsnap_digest_of (sums, 2 * n * sizeof *sums);
 }
 
 static char *
@@ -202,7 +235,7 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   g_autoptr (JsonObject) memory = NULL;
 
   make_folder (flags);
-  sums = make_ram (&input, flags);
+  sums = flags & FLAG_PACKED ? make_packed_ram (&input) : make_ram (&input, flags);
   state = make_state (&input);
   memory = make_json (&input, state, sums);
   if (memory == NULL)

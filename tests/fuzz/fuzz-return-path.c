@@ -90,7 +90,7 @@ get_snapshot (void)
 
   made = TRUE;
   build_stream (stream);
-  writer = qsnap_image_writer_new (fuzz_folder (), raw, NULL);
+  writer = qsnap_image_writer_new (fuzz_folder (), raw, FALSE, NULL);
   parser = qsnap_stream_parser_new (&qsnap_image_writer_callbacks, writer);
   g_assert (qsnap_stream_parser_push (parser, stream->bytes->data, stream->bytes->len, NULL));
   g_assert (qsnap_stream_parser_finish (parser, NULL));

@@ -11,6 +11,7 @@
 
 #include "fuzz.h"
 #include "memory/qsnap-image-writer.h"
+#include "memory/qsnap-pack.h"
 #include "qsnap-mock-qemu.h"
 #include "stream-builder.h"
 
@@ -177,6 +178,40 @@ make_records (void)
 
 /* --- images -------------------------------------------------------------------------------- */
 
+#define FLAG_PACKED (1u << 5) /* of fuzz-image.c */
+
+/* Page 5 has the content 1. */
+static void
+put_image_pages (GByteArray *seed)
+{
+  guint8 pages[RAM_PAGES] = { [5] = 1 };
+
+  g_byte_array_append (seed, pages, sizeof pages);
+}
+
+/* The same, and the frame that it is in. */
+static void
+put_packed_image_pages (GByteArray *seed, JsonObject *block)
+{
+  guint8 pages[3 * RAM_PAGES] = { [3 * 5] = 1 };
+  g_autoptr (QsnapPacker) packer = qsnap_packer_new (NULL);
+  g_autofree guint8 *frame = g_malloc (qsnap_pack_bound ());
+  guint8 page[STREAM_PAGE], length[2];
+  gsize n;
+
+  stream_builder_fill (page, 1);
+  n = qsnap_packer_pack (packer, page, 1, frame);
+  length[0] = (guint8)(n >> 8);
+  length[1] = (guint8)n;
+  g_byte_array_append (seed, pages, sizeof pages);
+  g_byte_array_append (seed, length, sizeof length);
+  g_byte_array_append (seed, frame, (guint)n);
+  json_object_set_string_member (block, "file", "ram/pc.ram.zst");
+  json_object_set_string_member (block, "sums", "ram/pc.ram.zst.sums");
+  json_object_set_string_member (block, "compression", "zstd");
+  json_object_set_int_member (block, "packed-length", (gint64)n);
+}
+
 /* Of what the writer wrote, in the form that fuzz-image.c takes. */
 static void
 write_image_seed (const char *name, guint flags, JsonObject *memory)
@@ -186,21 +221,25 @@ write_image_seed (const char *name, guint flags, JsonObject *memory)
   g_autofree char *state = NULL;
   g_autofree char *text = NULL;
   g_autoptr (JsonNode) node = json_node_init_object (json_node_alloc (), memory);
-  guint8 head[2 + RAM_PAGES + 2] = { (guint8)flags, RAM_PAGES };
+  const guint8 head[] = { (guint8)flags, RAM_PAGES };
   JsonArray *blocks = json_object_get_array_member (memory, "blocks");
+  JsonObject *block = json_array_get_object_element (blocks, 0);
+  guint8 state_length[2];
   gsize length;
 
   g_assert (g_file_get_contents (path, &state, &length, NULL));
-  json_object_set_string_member (json_array_get_object_element (blocks, 0), "sums-checksum",
-                                 "$SUMS");
+  g_byte_array_append (seed, head, sizeof head);
+  if (flags & FLAG_PACKED)
+    put_packed_image_pages (seed, block);
+  else
+    put_image_pages (seed);
+  json_object_set_string_member (block, "sums-checksum", "$SUMS");
   json_object_set_string_member (json_object_get_object_member (memory, "state"), "checksum",
                                  "$STATE");
   text = json_to_string (node, TRUE);
-  /* Page 5 has the content 1. */
-  head[2 + 5] = 1;
-  head[sizeof head - 2] = (guint8)(length >> 8);
-  head[sizeof head - 1] = (guint8)length;
-  g_byte_array_append (seed, head, sizeof head);
+  state_length[0] = (guint8)(length >> 8);
+  state_length[1] = (guint8)length;
+  g_byte_array_append (seed, state_length, sizeof state_length);
   g_byte_array_append (seed, (const guint8 *)state, (guint)length);
   g_byte_array_append (seed, (const guint8 *)text, (guint)strlen (text));
   write_seed ("image", name, seed->data, seed->len);
@@ -210,17 +249,18 @@ static void
 make_images (void)
 {
   static const char *const raw[] = { "pc.ram", NULL };
-  static const char *const names[] = { "good", "wrong-sum", "lost-page",
-                                       "link", "replaced",  "left-out" };
+  static const char *const names[] = { "good",     "wrong-sum", "lost-page", "link",
+                                       "replaced", "left-out",  "packed" };
+  guint n = qsnap_pack_is_supported (NULL) ? G_N_ELEMENTS (names) : G_N_ELEMENTS (names) - 1;
 
-  for (guint i = 0; i < G_N_ELEMENTS (names); i++)
+  for (guint i = 0; i < n; i++)
     {
       g_autoptr (StreamBuilder) stream = background_7_2 ();
       g_autoptr (QsnapImageWriter) writer = NULL;
       g_autoptr (QsnapStreamParser) parser = NULL;
 
       fuzz_folder_empty ();
-      writer = qsnap_image_writer_new (fuzz_folder (), raw, NULL);
+      writer = qsnap_image_writer_new (fuzz_folder (), raw, FALSE, NULL);
       parser = qsnap_stream_parser_new (&qsnap_image_writer_callbacks, writer);
       g_assert (qsnap_stream_parser_push (parser, stream->bytes->data, stream->bytes->len, NULL));
       g_assert (qsnap_stream_parser_finish (parser, NULL));

@@ -278,7 +278,7 @@ stream_check_image (const guint8 *data, gsize size)
     return;
 
   fuzz_folder_empty ();
-  writer = qsnap_image_writer_new (fuzz_folder (), raw, &error);
+  writer = qsnap_image_writer_new (fuzz_folder (), raw, FALSE, &error);
   g_assert_no_error (error);
   parser = qsnap_stream_parser_new (&qsnap_image_writer_callbacks, writer);
   if (push_pieces (parser, data, size, 4093, &error) &&

@@ -17,6 +17,7 @@ import test_modes
 import test_restore
 import test_clones
 import test_on_demand
+import test_compressed
 import test_restore_bad_input
 import test_delete
 import test_python

@@ -140,7 +140,7 @@ write_image (StreamBuilder *stream, const char *path)
   static const char *const raw[] = { "pc.ram", "system.flash1", "0000:00:02.0/virtio,pmem", NULL };
   int dir_fd = open (path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   g_autoptr (GError) error = NULL;
-  g_autoptr (QsnapImageWriter) writer = qsnap_image_writer_new (dir_fd, raw, &error);
+  g_autoptr (QsnapImageWriter) writer = qsnap_image_writer_new (dir_fd, raw, FALSE, &error);
   g_autoptr (QsnapStreamParser) parser =
       qsnap_stream_parser_new (&qsnap_image_writer_callbacks, writer);
 

@@ -14,6 +14,7 @@
 #include "memory/qsnap-buffer.h"
 #include "memory/qsnap-image-writer.h"
 #include "memory/qsnap-image.h"
+#include "memory/qsnap-pack.h"
 #include "qsnap/qsnap-error.h"
 #include "stream-builder.h"
 
@@ -33,6 +34,16 @@ static const struct
                { ODD_NAME, VARS_PAGES } };
 
 static const char *const raw_blocks[] = { "system.flash1", ODD_NAME, "not there", NULL };
+
+/* Of an image: NULL is a raw one, beside other temporary files. */
+typedef struct
+{
+  const char *parent;
+  gboolean pack;
+} Kind;
+
+static const Kind on_tmpfs = { "/dev/shm", FALSE };
+static const Kind packed = { NULL, TRUE };
 
 typedef struct
 {
@@ -102,10 +113,14 @@ build_stream (Fixture *fixture)
 }
 
 static gboolean
-write_image (
-    int dir_fd, StreamBuilder *stream, const char *const *raw, JsonObject **json, GError **error)
+write_image (int dir_fd,
+             StreamBuilder *stream,
+             const char *const *raw,
+             gboolean pack,
+             JsonObject **json,
+             GError **error)
 {
-  g_autoptr (QsnapImageWriter) writer = qsnap_image_writer_new (dir_fd, raw, error);
+  g_autoptr (QsnapImageWriter) writer = qsnap_image_writer_new (dir_fd, raw, pack, error);
   g_autoptr (QsnapStreamParser) parser =
       qsnap_stream_parser_new (&qsnap_image_writer_callbacks, writer);
   const GByteArray *bytes = stream->bytes;
@@ -151,14 +166,17 @@ remove_dir (const char *path)
 static void
 set_up (Fixture *fixture, gconstpointer data)
 {
+  const Kind *kind = data;
+  gboolean pack = kind != NULL && kind->pack;
   g_autoptr (GError) error = NULL;
 
-  fixture->dir_fd = make_dir_in (data != NULL ? data : g_get_tmp_dir (), &fixture->path);
+  fixture->dir_fd = make_dir_in (
+      kind != NULL && kind->parent != NULL ? kind->parent : g_get_tmp_dir (), &fixture->path);
   fixture->stream = stream_builder_new ();
   for (guint i = 0; i < G_N_ELEMENTS (blocks); i++)
     fixture->seeds[i] = g_new0 (guint32, blocks[i].n_pages);
   build_stream (fixture);
-  write_image (fixture->dir_fd, fixture->stream, raw_blocks, &fixture->json, &error);
+  write_image (fixture->dir_fd, fixture->stream, raw_blocks, pack, &fixture->json, &error);
   g_assert_no_error (error);
 }
 
@@ -383,7 +401,8 @@ test_every_flip (Fixture *fixture, gconstpointer data)
   stream_builder_device (stream, 0, "timer", 50);
   stream_builder_end (stream, NULL);
   json_object_unref (fixture->json);
-  write_image (fixture->dir_fd, stream, (const char *const[]){ "a", NULL }, &fixture->json, &error);
+  write_image (fixture->dir_fd, stream, (const char *const[]){ "a", NULL }, FALSE, &fixture->json,
+               &error);
   g_assert_no_error (error);
 
   for (guint i = 0; i < G_N_ELEMENTS (files); i++)
@@ -487,7 +506,7 @@ test_hostile_json (Fixture *fixture, gconstpointer data)
     const char *from;
     const char *to;
   } changes[] = {
-    { "\"format\":1", "\"format\":2" },
+    { "\"format\":1", "\"format\":3" },
     { "\"format\":1", "\"format\":\"1\"" },
     { "\"format\":1,", "" },
     { "\"page-size\":4096", "\"page-size\":16384" },
@@ -772,7 +791,7 @@ test_existing (Fixture *fixture, gconstpointer data)
   g_autoptr (GError) error = NULL;
   g_autoptr (JsonObject) json = NULL;
 
-  g_assert_false (write_image (fixture->dir_fd, fixture->stream, raw_blocks, &json, &error));
+  g_assert_false (write_image (fixture->dir_fd, fixture->stream, raw_blocks, FALSE, &json, &error));
   g_assert_error (error, G_IO_ERROR, G_IO_ERROR_EXISTS);
   assert_verifies (fixture);
 }
@@ -792,7 +811,7 @@ test_no_pages (Fixture *fixture, gconstpointer data)
   stream_builder_ram_tail (fixture->stream);
   stream_builder_device (fixture->stream, 0, "timer", 50);
   stream_builder_end (fixture->stream, NULL);
-  g_assert_false (write_image (dir_fd, fixture->stream, NULL, &json, &error));
+  g_assert_false (write_image (dir_fd, fixture->stream, NULL, FALSE, &json, &error));
   g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT);
   close (dir_fd);
   remove_dir (path);
@@ -805,26 +824,25 @@ test_names (void)
   {
     const char *name;
     const char *path;
-  } names[] = { { "pc.ram", "ram/pc.ram" },
-                { ".", "ram/%2E" },
-                { "..", "ram/%2E." },
-                { "../../etc/passwd", "ram/%2E.%2F..%2Fetc%2Fpasswd" },
-                { "a%2F", "ram/a%252F" },
-                { "x.sums", "ram/x%2Esums" },
-                { "0000:00:02.0/vga.vram", "ram/0000%3A00%3A02.0%2Fvga.vram" } };
+  } names[] = {
+    { "pc.ram", "ram/pc.ram" }, { ".", "ram/%2E" },
+    { "..", "ram/%2E." },       { "../../etc/passwd", "ram/%2E.%2F..%2Fetc%2Fpasswd" },
+    { "a%2F", "ram/a%252F" },   { "x.sums", "ram/x%2Esums" },
+    { "x.zst", "ram/x%2Ezst" }, { "0000:00:02.0/vga.vram", "ram/0000%3A00%3A02.0%2Fvga.vram" }
+  };
   g_autofree char *longest = g_strnfill (255, '/');
-  g_autofree char *path = qsnap_image_sums_path (longest);
+  g_autofree char *path = qsnap_image_sums_path (longest, FALSE);
   g_autofree char *other = NULL;
 
   for (guint i = 0; i < G_N_ELEMENTS (names); i++)
     {
-      g_autofree char *made = qsnap_image_block_path (names[i].name);
+      g_autofree char *made = qsnap_image_block_path (names[i].name, FALSE);
 
       g_assert_cmpstr (made, ==, names[i].path);
     }
   g_assert_cmpuint (strlen (path), <, 4 + 255);
   longest[254] = ':';
-  other = qsnap_image_sums_path (longest);
+  other = qsnap_image_sums_path (longest, FALSE);
   g_assert_cmpstr (path, !=, other);
 }
 
@@ -864,6 +882,167 @@ test_buffer (void)
   g_assert_null (qsnap_buffer_try_new (G_MAXSIZE / 2));
 }
 
+/* ---- compressed ---- */
+
+static JsonObject *
+packed_block (Fixture *fixture)
+{
+  return json_array_get_object_element (json_object_get_array_member (fixture->json, "blocks"), 0);
+}
+
+static void
+test_packed (Fixture *fixture, gconstpointer data)
+{
+  g_autoptr (QsnapImage) image = open_image (fixture);
+  JsonObject *block = packed_block (fixture);
+
+  g_assert_cmpint (json_object_get_int_member (fixture->json, "format"), ==, 2);
+  g_assert_cmpstr (json_object_get_string_member (block, "compression"), ==, "zstd");
+  g_assert_cmpstr (json_object_get_string_member (block, "file"), ==, "ram/pc.ram.zst");
+  g_assert_cmpint (get_size (fixture, "ram/pc.ram.zst", NULL), ==,
+                   json_object_get_int_member (block, "packed-length"));
+  g_assert_cmpint (get_size (fixture, "ram/pc.ram.zst.sums", NULL), ==, BIG_PAGES * 16);
+  /* Those that were asked for are as they were. */
+  g_assert_cmpint (get_size (fixture, "ram/system.flash1", NULL), ==, VARS_PAGES * STREAM_PAGE);
+  g_assert_true (qsnap_image_is_packed (image));
+  assert_content (fixture);
+  assert_verifies (fixture);
+}
+
+/* Pages that are alike take next to nothing; the file is one that any program decompresses. */
+static void
+test_packed_size (Fixture *fixture, gconstpointer data)
+{
+  StreamBuilder *stream = fixture->stream;
+  g_autoptr (GError) error = NULL;
+  g_autofree char *path = NULL;
+  int dir_fd = make_dir (&path);
+
+  g_byte_array_set_size (stream->bytes, 0);
+  stream_builder_head (stream, "pc");
+  stream_builder_ram_head (stream, BIG_PAGES * STREAM_PAGE);
+  stream_builder_block (stream, "pc.ram", BIG_PAGES * STREAM_PAGE);
+  stream_builder_ram_tail (stream);
+  stream_builder_part (stream);
+  for (guint i = 0; i < BIG_PAGES; i++)
+    stream_builder_page (stream, "pc.ram", (guint64)i * STREAM_PAGE, 77);
+  stream_builder_end_part (stream);
+  stream_builder_device (stream, 0, "timer", 50);
+  stream_builder_end (stream, NULL);
+  g_clear_pointer (&fixture->json, json_object_unref);
+  write_image (dir_fd, stream, NULL, TRUE, &fixture->json, &error);
+  g_assert_no_error (error);
+  g_assert_cmpint (json_object_get_int_member (packed_block (fixture), "packed-length"), <,
+                   BIG_PAGES * STREAM_PAGE / 12);
+  close (dir_fd);
+  remove_dir (path);
+}
+
+/* A flipped bit is found, or it is one that nothing depends on. */
+static void
+test_packed_flips (Fixture *fixture, gconstpointer data)
+{
+  static const char *const files[] = { "ram/pc.ram.zst", "ram/pc.ram.zst.sums" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (files); i++)
+    {
+      gint64 size = get_size (fixture, files[i], NULL);
+      guint n_found = 0;
+
+      for (guint n = 0; n < 60; n++)
+        {
+          gint64 at = g_test_rand_int_range (0, (gint32)size);
+          g_autoptr (QsnapImage) image = open_image (fixture);
+          g_autoptr (GError) error = NULL;
+
+          flip (fixture, files[i], at);
+          if (qsnap_image_verify (image, NULL, &error))
+            assert_content (fixture);
+          else
+            {
+              g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT);
+              n_found++;
+            }
+          flip (fixture, files[i], at);
+        }
+      g_assert_cmpuint (n_found, >, 30);
+    }
+  assert_verifies (fixture);
+}
+
+static void
+put_place (Fixture *fixture, guint page, guint64 place)
+{
+  guint64 value = GUINT64_TO_LE (place);
+  int fd = openat (fixture->dir_fd, "ram/pc.ram.zst.sums", O_RDWR);
+
+  g_assert_cmpint (pwrite (fd, &value, sizeof value, page * 16 + 8), ==, sizeof value);
+  close (fd);
+}
+
+/* Places that lead nowhere, into the middle of a frame, or to another page. */
+static void
+test_packed_places (Fixture *fixture, gconstpointer data)
+{
+  gint64 length = json_object_get_int_member (packed_block (fixture), "packed-length");
+  const guint64 places[] = {
+    G_MAXUINT64, (guint64)length * 16, (guint64)(length - 1) * 16, (guint64)1 << 63,
+    16,          5 * 16 + 3,           G_MAXUINT64 - 4095,         1
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (places); i++)
+    {
+      g_autoptr (QsnapImage) image = open_image (fixture);
+      g_autoptr (GError) error = NULL;
+      guint8 page[STREAM_PAGE];
+
+      put_place (fixture, 300, places[i]);
+      g_assert_false (qsnap_image_read (image, 0, 300 * STREAM_PAGE, page, sizeof page, &error));
+      g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT);
+      g_clear_error (&error);
+      /* The others can be read all the same. */
+      g_assert_true (qsnap_image_read (image, 0, 301 * STREAM_PAGE, page, sizeof page, &error));
+      g_assert_no_error (error);
+    }
+}
+
+static void
+test_packed_hostile_json (Fixture *fixture, gconstpointer data)
+{
+  assert_rejected (fixture, "\"compression\":\"zstd\"", "\"compression\":\"lz4\"");
+  assert_rejected (fixture, "\"compression\":\"zstd\"", "\"compression\":1");
+  assert_rejected (fixture, "\"compression\":\"zstd\"", "\"x\":1");
+  assert_rejected (fixture, "\"packed-length\":", "\"packed-length\":1");
+  assert_rejected (fixture, "\"packed-length\":", "\"packed-length\":-");
+  assert_rejected (fixture, "\"packed-length\":", "\"x\":");
+}
+
+static void
+add_packed (void)
+{
+  static const struct
+  {
+    const char *path;
+    void (*func) (Fixture *, gconstpointer);
+  } tests[] = { { "round-trip", test_packed },
+                { "size", test_packed_size },
+                { "flips", test_packed_flips },
+                { "places", test_packed_places },
+                { "hostile-json", test_packed_hostile_json },
+                { "read-parts", test_read_parts },
+                { "export", test_export },
+                { "export-to-file", test_export_to_file } };
+
+  if (!qsnap_pack_is_supported (NULL))
+    return;
+  for (guint i = 0; i < G_N_ELEMENTS (tests); i++)
+    {
+      g_autofree char *path = g_strconcat ("/image/packed/", tests[i].path, NULL);
+
+      g_test_add (path, Fixture, &packed, set_up, tests[i].func, tear_down);
+    }
+}
+
 #define ADD(name, func) g_test_add ("/image/" name, Fixture, NULL, set_up, func, tear_down)
 
 int
@@ -872,8 +1051,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   ADD ("round-trip", test_round_trip);
   /* Where nothing can go to a disk directly. */
-  g_test_add ("/image/round-trip-on-tmpfs", Fixture, "/dev/shm", set_up, test_round_trip,
-              tear_down);
+  g_test_add ("/image/round-trip-on-tmpfs", Fixture, &on_tmpfs, set_up, test_round_trip, tear_down);
+  add_packed ();
   ADD ("load-json", test_load_json);
   ADD ("read-parts", test_read_parts);
   ADD ("flips", test_flips);

@@ -14,6 +14,7 @@ typedef struct
 {
   QsnapSnapshotMode mode, fallback;
   QsnapLeave leave;
+  QsnapCompression compression;
   const char *quiesce;
   guint max_pause_ms, max_stall_ms;
   QsnapDiskMode disk_mode;
@@ -51,6 +52,9 @@ static const Row rows[] = {
   { .max_stall_ms = 1000,
     .mode = QSNAP_SNAPSHOT_MODE_DISKS_ONLY,
     .reason = "max-stall-ms and mode disks-only" },
+  { .compression = QSNAP_COMPRESSION_ZSTD,
+    .mode = QSNAP_SNAPSHOT_MODE_DISKS_ONLY,
+    .reason = "compression and mode disks-only" },
   { .mode = QSNAP_SNAPSHOT_MODE_LIVE,
     .disk_mode = QSNAP_DISK_MODE_COPY,
     .reason = "mode live and disk mode copy" },
@@ -118,6 +122,7 @@ new_options (Fixture *fixture, const Row *row)
 
   qsnap_snapshot_options_set_fallback (options, row->fallback);
   qsnap_snapshot_options_set_leave (options, row->leave);
+  qsnap_snapshot_options_set_compression (options, row->compression);
   qsnap_snapshot_options_set_quiesce (options, row->quiesce);
   qsnap_snapshot_options_set_max_pause_ms (options, row->max_pause_ms);
   qsnap_snapshot_options_set_max_stall_ms (options, row->max_stall_ms);

@@ -132,7 +132,7 @@ start (Fixture *fixture, gsize skip)
   g_autoptr (GError) error = NULL;
 
   fixture->saver = qsnap_saver_start (fixture->context, fixture->read_fd, fixture->dir_fd,
-                                      raw_blocks, skip, on_report, fixture, &error);
+                                      raw_blocks, FALSE, skip, on_report, fixture, &error);
   g_assert_no_error (error);
   g_assert_cmpint (qsnap_saver_get_pid (fixture->saver), >, 0);
   close (fixture->read_fd);
@@ -553,9 +553,9 @@ test_free_in_report (Fixture *fixture, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
 
-  fixture->saver =
-      qsnap_saver_start (fixture->context, fixture->read_fd, fixture->dir_fd,
-                         (const char *const[]){ "vars", NULL }, 0, free_at_once, fixture, &error);
+  fixture->saver = qsnap_saver_start (fixture->context, fixture->read_fd, fixture->dir_fd,
+                                      (const char *const[]){ "vars", NULL }, FALSE, 0, free_at_once,
+                                      fixture, &error);
   g_assert_no_error (error);
   begin_feeding (fixture, 6000, 0);
   go (fixture);
@@ -573,8 +573,8 @@ assert_does_not_start (Fixture *fixture, const char *program, int dir_fd, const 
   g_autoptr (GError) error = NULL;
 
   g_setenv ("QSNAP_SAVER", program != NULL ? program : before, TRUE);
-  g_assert_null (qsnap_saver_start (fixture->context, fixture->read_fd, dir_fd, NULL, 0, on_report,
-                                    fixture, &error));
+  g_assert_null (qsnap_saver_start (fixture->context, fixture->read_fd, dir_fd, NULL, FALSE, 0,
+                                    on_report, fixture, &error));
   g_setenv ("QSNAP_SAVER", before, TRUE);
   g_assert_nonnull (error);
   if (strstr (error->message, text) == NULL)
