@@ -205,14 +205,34 @@ is_outside_strings (char c)
   return c != '\0' && strchr ("{}[]:,\" \t\r\n-+.0123456789eEtrufalsn", c) != NULL;
 }
 
+#define NOT_ONE_DOCUMENT "not one JSON document"
+#define TOO_DEEP "JSON nested deeper than " G_STRINGIFY (QSNAP_JSON_MAX_DEPTH) " levels"
+#define TOO_MANY "JSON of more than " G_STRINGIFY (QSNAP_JSON_MAX_VALUES) " values"
+
+static gboolean
+refuse (GError **error, const char *what)
+{
+  g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL, what);
+
+  return FALSE;
+}
+
+/* Of a container's values the first stands behind its bracket, all others behind a comma. */
+static gboolean
+begins_value (char c)
+{
+  return c == '{' || c == '[' || c == ',';
+}
+
 /* The parser recurses once a level, so the depth is bounded before it sees the text. It also takes
  * '…' for a string, passes over comments, in which a quotation mark would be no string's, and goes
  * on behind the first document: none of it is JSON, and no QEMU sends it. Inside a string a bracket
  * counts for nothing. */
 static gboolean
-is_one_bounded_document (const char *text, gsize length)
+check_document (const char *text, gsize length, GError **error)
 {
   guint depth = 0;
+  guint values = 0;
   gboolean in_string = FALSE;
   gboolean ended = FALSE;
 
@@ -221,9 +241,9 @@ is_one_bounded_document (const char *text, gsize length)
       char c = text[i];
 
       if (ended && !g_ascii_isspace (c))
-        return FALSE;
+        return refuse (error, NOT_ONE_DOCUMENT);
       if (depth == 0 && !ended && c != '{' && !g_ascii_isspace (c))
-        return FALSE;
+        return refuse (error, NOT_ONE_DOCUMENT);
       if (in_string && c == '\\')
         i++;
       else if (c == '"')
@@ -231,14 +251,17 @@ is_one_bounded_document (const char *text, gsize length)
       else if (in_string)
         continue;
       else if (!is_outside_strings (c))
-        return FALSE;
+        return refuse (error, NOT_ONE_DOCUMENT);
       else if (c == '{' || c == '[')
         {
           if (++depth > QSNAP_JSON_MAX_DEPTH)
-            return FALSE;
+            return refuse (error, TOO_DEEP);
         }
       else if ((c == '}' || c == ']') && depth > 0)
         ended = --depth == 0;
+
+      if (!in_string && begins_value (c) && ++values > QSNAP_JSON_MAX_VALUES)
+        return refuse (error, TOO_MANY);
     }
 
   return TRUE;
@@ -275,12 +298,8 @@ qsnap_json_parse_object (const char *text, gsize length, GError **error)
   g_autoptr (GError) parse_error = NULL;
   JsonNode *root;
 
-  if (!is_one_bounded_document (text, length))
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
-                   "not one JSON document, or nested deeper than %d levels", QSNAP_JSON_MAX_DEPTH);
-      return NULL;
-    }
+  if (!check_document (text, length, error))
+    return NULL;
 
   if (!json_parser_load_from_data (parser, text, (gssize)length, &parse_error))
     {
@@ -374,4 +393,38 @@ qsnap_json_copy (JsonNode *node)
     }
 
   return copy;
+}
+
+/* --- weighing ------------------------------------------------------------------------------ */
+
+/* What an empty object or array, and a number, take in json-glib. */
+#define CONTAINER_BYTES 330
+#define VALUE_BYTES 100
+
+static void
+weigh_member (JsonObject *object, const char *name, JsonNode *member, gpointer weight)
+{
+  *(gsize *)weight += strlen (name) + qsnap_json_weigh (member);
+}
+
+static void
+weigh_element (JsonArray *array, guint index, JsonNode *element, gpointer weight)
+{
+  *(gsize *)weight += qsnap_json_weigh (element);
+}
+
+gsize
+qsnap_json_weigh (JsonNode *node)
+{
+  gsize weight =
+      JSON_NODE_HOLDS_OBJECT (node) || JSON_NODE_HOLDS_ARRAY (node) ? CONTAINER_BYTES : VALUE_BYTES;
+
+  if (JSON_NODE_HOLDS_OBJECT (node))
+    json_object_foreach_member (json_node_get_object (node), weigh_member, &weight);
+  else if (JSON_NODE_HOLDS_ARRAY (node))
+    json_array_foreach_element (json_node_get_array (node), weigh_element, &weight);
+  else if (JSON_NODE_HOLDS_VALUE (node) && json_node_get_value_type (node) == G_TYPE_STRING)
+    weight += strlen (json_node_get_string (node));
+
+  return weight;
 }

@@ -33,14 +33,20 @@ JsonObject *qsnap_json_array_object (JsonArray *array, guint index);
 const char *qsnap_json_array_string (JsonArray *array, guint index);
 
 /* json-glib recurses without a limit and accepts more than JSON: nesting is checked first, and the
- * document must be one object. */
-#define QSNAP_JSON_MAX_DEPTH 128
+ * document must be one object. QEMU nests the images of a backing chain.
+ *
+ * A value of a few bytes takes up to 400 in memory, so they are counted, too. */
+#define QSNAP_JSON_MAX_DEPTH 1024
+#define QSNAP_JSON_MAX_VALUES 250000
 JsonNode *qsnap_json_parse_object (const char *text, gsize length, GError **error);
 
 /* Nothing in it is shared with @node: for another thread. json-glib counts the references to
  * objects, arrays and values without atomic operations, and json_node_copy() shares them. */
 JsonNode *qsnap_json_copy (JsonNode *node);
 JsonObject *qsnap_json_copy_object (JsonObject *object);
+
+/* About how many bytes of memory it takes. */
+gsize qsnap_json_weigh (JsonNode *node);
 
 char *qsnap_json_to_text (JsonNode *node, gboolean pretty);
 

@@ -69,6 +69,25 @@ test_depth (void)
   assert_bad (only_open);
 }
 
+/* A value is counted once, in an object as in an array; what is in a string is none. */
+static void
+test_values (void)
+{
+  g_autoptr (GString) text = g_string_new ("{\"a\": [");
+  g_autofree char *commas = g_strnfill (QSNAP_JSON_MAX_VALUES, ',');
+  g_autofree char *string = g_strconcat ("{\"a\": \"", commas, "\"}", NULL);
+
+  /* The object and the array are two. */
+  for (guint i = 2; i < QSNAP_JSON_MAX_VALUES; i++)
+    g_string_append (text, "1,");
+  g_string_append (text, "1]}");
+  assert_good (text->str);
+  g_string_truncate (text, text->len - 2);
+  g_string_append (text, ",1]}");
+  assert_bad (text->str);
+  assert_good (string);
+}
+
 /* Brackets in strings are no nesting, and an escaped quote ends no string. */
 static void
 test_strings (void)
@@ -241,6 +260,7 @@ void
 add_json_tests (void)
 {
   g_test_add_func ("/json/depth", test_depth);
+  g_test_add_func ("/json/values", test_values);
   g_test_add_func ("/json/strings", test_strings);
   g_test_add_func ("/json/no-json", test_no_json);
   g_test_add_func ("/json/one-document", test_one_document);
