@@ -10,10 +10,10 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 
-static void
+static gboolean
 note_event (const char *name, JsonNode *data, gint64 time, gpointer watch)
 {
-  qsnap_watch_note_event (watch, name, data, time);
+  return qsnap_watch_note_event (watch, name, data, time);
 }
 
 static void

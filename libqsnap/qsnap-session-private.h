@@ -43,6 +43,7 @@ struct _QsnapSession
   guint64 disk_bytes_done;
   guint64 disk_bytes_total;
   guint queued_events;
+  gsize queued_bytes;
   guint64 events_lost;
   guint timeout_ms;
   /* A guest that was brought back on demand does not have all of its memory yet; and why it will

@@ -4,12 +4,15 @@
 
 #include "qsnap-session-private.h"
 
+#include <string.h>
+
 #include "qsnap-json.h"
 
 #define DEFAULT_TIMEOUT_MS (60 * 1000)
-/* Events that wait for an application which does not run its main context; what comes beyond is
- * counted and dropped. */
+/* Events that wait for an application which does not run its main context, and about what they take
+ * in memory; what comes beyond is counted and dropped. */
 #define MAX_QUEUED_EVENTS 4096
+#define MAX_QUEUED_BYTES (16 * 1024 * 1024)
 
 /**
  * SECTION:qsnap-session
@@ -166,6 +169,7 @@ typedef struct
   char *name;
   JsonNode *data;
   gint64 time;
+  gsize weight;
 } Event;
 
 static void
@@ -183,6 +187,7 @@ emit_event (QsnapSession *self, gpointer data)
 
   g_mutex_lock (&self->lock);
   self->queued_events--;
+  self->queued_bytes -= event->weight;
   g_mutex_unlock (&self->lock);
 
   g_signal_emit (self, signals[SIGNAL_EVENT], g_quark_try_string (event->name), event->name,
@@ -197,15 +202,18 @@ emit_events_lost (QsnapSession *self, gpointer data)
 
 /* TRUE if there is room for one more; the first that is lost is told at once. */
 static gboolean
-reserve_event (QsnapSession *self)
+reserve_event (QsnapSession *self, gsize weight)
 {
   gboolean room;
   gboolean first_lost = FALSE;
 
   g_mutex_lock (&self->lock);
-  room = self->queued_events < MAX_QUEUED_EVENTS;
+  room = self->queued_events < MAX_QUEUED_EVENTS && weight <= MAX_QUEUED_BYTES - self->queued_bytes;
   if (room)
-    self->queued_events++;
+    {
+      self->queued_events++;
+      self->queued_bytes += weight;
+    }
   else
     first_lost = self->events_lost++ == 0;
   g_mutex_unlock (&self->lock);
@@ -220,6 +228,7 @@ static void
 queue_event (QsnapSession *self, const char *name, JsonNode *data, gint64 time)
 {
   GQuark detail = g_quark_try_string (name);
+  gsize weight = strlen (name) + (data != NULL ? qsnap_json_weigh (data) : 0);
   Event *event;
 
   /* A handler without a detail takes all, one with a detail is found by it alone. A name that
@@ -227,31 +236,36 @@ queue_event (QsnapSession *self, const char *name, JsonNode *data, gint64 time)
   if (!g_signal_has_handler_pending (self, signals[SIGNAL_EVENT], 0, TRUE) &&
       (detail == 0 || !g_signal_has_handler_pending (self, signals[SIGNAL_EVENT], detail, TRUE)))
     return;
-  if (!reserve_event (self))
+  if (!reserve_event (self, weight))
     return;
 
   event = g_new0 (Event, 1);
   event->name = g_strdup (name);
   event->data = data != NULL ? qsnap_json_copy (data) : NULL;
   event->time = time;
+  event->weight = weight;
   qsnap_session_post (self, emit_event, event, (GDestroyNotify)event_free);
 }
 
-static void
+static gboolean
 client_event (const char *name, JsonNode *data, gint64 time, gpointer user_data)
 {
   SessionLink *link = user_data;
   g_autoptr (QsnapSession) self = g_weak_ref_get (&link->session);
 
+  gboolean noted = TRUE;
+
   if (self == NULL)
-    return;
+    return TRUE;
 
   g_mutex_lock (&self->lock);
   if (self->watch != NULL)
-    qsnap_watch_note_event (self->watch, name, data, time);
+    noted = qsnap_watch_note_event (self->watch, name, data, time);
   g_mutex_unlock (&self->lock);
 
   queue_event (self, name, data, time);
+
+  return noted;
 }
 
 static void

@@ -4,7 +4,13 @@
 
 #include "qsnap-watch.h"
 
+#include <string.h>
+
 #include "qsnap-json.h"
+
+/* Of the id of a job, bytes, and of what is said of it, characters. */
+#define MAX_JOB_ID 255
+#define MAX_STATUS 4096
 
 QsnapWatch *
 qsnap_watch_new (void)
@@ -14,6 +20,7 @@ qsnap_watch_new (void)
   g_atomic_ref_count_init (&watch->refs);
   g_mutex_init (&watch->lock);
   g_cond_init (&watch->cond);
+  watch->max_run_events = QSNAP_WATCH_MAX_RUN_EVENTS;
   watch->run_events = g_array_new (FALSE, FALSE, sizeof (QsnapRunEvent));
   watch->jobs = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   watch->block_jobs = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
@@ -49,52 +56,72 @@ qsnap_watch_unref (QsnapWatch *watch)
 
 /* --- noting -------------------------------------------------------------------------------- */
 
-static void
+static gboolean
 note_run_event (QsnapWatch *watch, QsnapRunEventKind kind, gint64 time)
 {
   QsnapRunEvent event = { kind, time };
 
+  if (watch->run_events->len >= watch->max_run_events)
+    return FALSE;
+
   g_array_append_val (watch->run_events, event);
+
+  return TRUE;
 }
 
-static void
+static char *
+shorten (const char *text)
+{
+  glong length = text != NULL ? g_utf8_strlen (text, -1) : 0;
+
+  return text != NULL ? g_utf8_substring (text, 0, MIN (length, MAX_STATUS)) : NULL;
+}
+
+/* One with a longer name is none of ours. */
+static gboolean
 note_job (GHashTable *jobs, const char *id, const char *status)
 {
-  if (id != NULL && status != NULL)
-    g_hash_table_replace (jobs, g_strdup (id), g_strdup (status));
+  if (id == NULL || status == NULL || strlen (id) > MAX_JOB_ID)
+    return TRUE;
+  if (g_hash_table_size (jobs) >= QSNAP_WATCH_MAX_JOBS && !g_hash_table_contains (jobs, id))
+    return FALSE;
+
+  g_hash_table_replace (jobs, g_strdup (id), shorten (status));
+
+  return TRUE;
 }
 
-static void
+static gboolean
 note_block_job_end (QsnapWatch *watch, JsonObject *data)
 {
   const char *error = qsnap_json_get_string (data, "error");
   g_autofree char *status = error != NULL ? g_strconcat ("error: ", error, NULL) : NULL;
 
-  note_job (watch->block_jobs, qsnap_json_get_string (data, "device"),
-            status != NULL ? status : "completed");
+  return note_job (watch->block_jobs, qsnap_json_get_string (data, "device"),
+                   status != NULL ? status : "completed");
 }
 
-static void
+static gboolean
 note_event_locked (QsnapWatch *watch, const char *name, JsonObject *data, gint64 time)
 {
   if (g_str_equal (name, "STOP"))
-    note_run_event (watch, QSNAP_RUN_STOP, time);
+    return note_run_event (watch, QSNAP_RUN_STOP, time);
   else if (g_str_equal (name, "RESUME"))
-    note_run_event (watch, QSNAP_RUN_RESUME, time);
+    return note_run_event (watch, QSNAP_RUN_RESUME, time);
   else if (g_str_equal (name, "MIGRATION"))
     {
       g_free (watch->migration_status);
-      watch->migration_status = g_strdup (qsnap_json_get_string (data, "status"));
+      watch->migration_status = shorten (qsnap_json_get_string (data, "status"));
     }
   else if (g_str_equal (name, "JOB_STATUS_CHANGE"))
-    note_job (watch->jobs, qsnap_json_get_string (data, "id"),
-              qsnap_json_get_string (data, "status"));
+    return note_job (watch->jobs, qsnap_json_get_string (data, "id"),
+                     qsnap_json_get_string (data, "status"));
   else if (g_str_equal (name, "BLOCK_JOB_READY"))
-    note_job (watch->block_jobs, qsnap_json_get_string (data, "device"), "ready");
+    return note_job (watch->block_jobs, qsnap_json_get_string (data, "device"), "ready");
   else if (g_str_equal (name, "BLOCK_JOB_CANCELLED"))
-    note_job (watch->block_jobs, qsnap_json_get_string (data, "device"), "cancelled");
+    return note_job (watch->block_jobs, qsnap_json_get_string (data, "device"), "cancelled");
   else if (g_str_equal (name, "BLOCK_JOB_COMPLETED"))
-    note_block_job_end (watch, data);
+    return note_block_job_end (watch, data);
   else if (g_str_equal (name, "RESET"))
     watch->shutdown_seen = watch->panic_seen = FALSE;
   else if (g_str_equal (name, "SHUTDOWN"))
@@ -103,15 +130,20 @@ note_event_locked (QsnapWatch *watch, const char *name, JsonObject *data, gint64
     watch->no_space_seen = TRUE;
   else if (g_str_equal (name, "GUEST_PANICKED"))
     watch->panic_seen = TRUE;
+
+  return TRUE;
 }
 
-void
+gboolean
 qsnap_watch_note_event (QsnapWatch *watch, const char *name, JsonNode *data, gint64 time)
 {
   g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
-  note_event_locked (watch, name, qsnap_json_object (data), time);
+  gboolean noted = note_event_locked (watch, name, qsnap_json_object (data), time);
+
   g_cond_broadcast (&watch->cond);
+
+  return noted;
 }
 
 void
@@ -294,6 +326,13 @@ qsnap_watch_reopen (QsnapWatch *watch)
   g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&watch->lock);
 
   g_clear_error (&watch->closed);
+
+  /* A flood must not end this connection, too. */
+  watch->max_run_events = watch->run_events->len + QSNAP_WATCH_MAX_RUN_EVENTS;
+  if (g_hash_table_size (watch->jobs) >= QSNAP_WATCH_MAX_JOBS)
+    g_hash_table_remove_all (watch->jobs);
+  if (g_hash_table_size (watch->block_jobs) >= QSNAP_WATCH_MAX_JOBS)
+    g_hash_table_remove_all (watch->block_jobs);
 }
 
 /* --- asking -------------------------------------------------------------------------------- */

@@ -13,6 +13,10 @@ G_BEGIN_DECLS
 /* What has been heard, of QEMU and of a helper process, since a capture or a revert began. The
  * worker thread notes it, the capture thread waits until something it needs is there. */
 
+/* In one operation, over one connection. Another client may stop and resume the guest, and have jobs of its own. */
+#define QSNAP_WATCH_MAX_RUN_EVENTS 65536
+#define QSNAP_WATCH_MAX_JOBS 4096
+
 typedef enum
 {
   QSNAP_RUN_STOP,
@@ -33,6 +37,7 @@ typedef struct
   GCond cond;
 
   /* Guarded by lock from here on; predicates of qsnap_watch_wait() run with it held. */
+  guint max_run_events;
   GArray *run_events;
   char *migration_status;
   /* Job id → the last status of JOB_STATUS_CHANGE. */
@@ -72,8 +77,9 @@ QsnapWatch *qsnap_watch_new (void);
 QsnapWatch *qsnap_watch_ref (QsnapWatch *watch);
 void qsnap_watch_unref (QsnapWatch *watch);
 
-/* Worker thread. */
-void qsnap_watch_note_event (QsnapWatch *watch, const char *name, JsonNode *data, gint64 time);
+/* Worker thread. FALSE if there were so many that no QEMU in its senses sends them, and this one was
+ * not noted: the connection is not worth any more. */
+gboolean qsnap_watch_note_event (QsnapWatch *watch, const char *name, JsonNode *data, gint64 time);
 void qsnap_watch_note_closed (QsnapWatch *watch, const GError *error);
 void qsnap_watch_note_saver (const QsnapSaverReport *report, gpointer watch);
 void qsnap_watch_note_pages (const QsnapPagesReport *report, gpointer watch);

@@ -15,6 +15,7 @@
 #define READ_SIZE (64 * 1024)
 /* The greeting is awaited like a reply; commands count from 1. */
 #define GREETING_ID 0
+#define NO_ID 0
 
 typedef struct
 {
@@ -30,6 +31,9 @@ typedef struct
   gsize length;
   gsize sent;
   GUnixFDList *fds;
+  /* The call it is of, if it is of one alone. */
+  guint64 id;
+  gboolean begun;
 } QmpMessage;
 
 struct _QsnapQmpClient
@@ -309,9 +313,16 @@ handle_event (QsnapQmpClient *client, JsonObject *message, const char *name)
   gint64 time = possible ? seconds * G_USEC_PER_SEC + microseconds : g_get_real_time ();
 
   g_debug ("event %s", name);
-  if (client->handlers.event != NULL)
-    client->handlers.event (name, json_object_get_member (message, "data"), time,
-                            client->user_data);
+  if (client->handlers.event == NULL ||
+      client->handlers.event (name, json_object_get_member (message, "data"), time,
+                              client->user_data))
+    return;
+
+  client_fail (client,
+               g_error_new (QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
+                            "QEMU floods the connection with the event %.100s: it was closed",
+                            name),
+               FALSE);
 }
 
 static GError *
@@ -435,7 +446,8 @@ read_done (GObject *source, GAsyncResult *result, gpointer user_data)
   else if (!g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
     g_prefix_error (&error, "reading from QEMU's monitor failed: ");
 
-  while (error == NULL && (line = qsnap_qmp_framer_pop (client->framer, &length)) != NULL)
+  while (error == NULL && !qsnap_qmp_client_is_closed (client) &&
+         (line = qsnap_qmp_framer_pop (client->framer, &length)) != NULL)
     handle_line (client, line, length);
 
   if (error == NULL && qsnap_qmp_client_is_closed (client))
@@ -541,7 +553,9 @@ write_more (QsnapQmpClient *client)
   g_mutex_lock (&client->lock);
   failed = client->failure != NULL;
   message = failed ? NULL : g_queue_peek_head (&client->outgoing);
-  if (message == NULL)
+  if (message != NULL)
+    message->begun = TRUE;
+  else
     client->writing = FALSE;
   g_mutex_unlock (&client->lock);
 
@@ -604,12 +618,13 @@ register_call (QsnapQmpClient *client,
 
 /* With the lock held. */
 static void
-enqueue_text (QsnapQmpClient *client, char *text, GUnixFDList *fds)
+enqueue_text (QsnapQmpClient *client, guint64 id, char *text, GUnixFDList *fds)
 {
   QmpMessage *message = g_new0 (QmpMessage, 1);
 
   message->text = text;
   message->length = strlen (text);
+  message->id = id;
   message->fds = fds != NULL ? g_object_ref (fds) : NULL;
   g_queue_push_tail (&client->outgoing, message);
 
@@ -652,7 +667,7 @@ qsnap_qmp_client_send (QsnapQmpClient *client,
     {
       g_debug ("command %s, id %" G_GUINT64_FORMAT, command, id);
       register_call (client, id, command, func, user_data);
-      enqueue_text (client, command_text (command, g_steal_pointer (&arguments), id), fds);
+      enqueue_text (client, id, command_text (command, g_steal_pointer (&arguments), id), fds);
     }
   g_mutex_unlock (&client->lock);
 
@@ -665,6 +680,27 @@ qsnap_qmp_client_send (QsnapQmpClient *client,
   return id;
 }
 
+static gint
+compare_id (gconstpointer message, gconstpointer id)
+{
+  return ((const QmpMessage *)message)->id != *(const guint64 *)id;
+}
+
+/* A peer that does not read must not make commands, and their descriptors, add up. */
+static void
+drop_unsent (QsnapQmpClient *client, guint64 id)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&client->lock);
+  GList *link = g_queue_find_custom (&client->outgoing, &id, compare_id);
+  QmpMessage *message = link != NULL ? link->data : NULL;
+
+  if (message == NULL || message->begun)
+    return;
+
+  g_queue_delete_link (&client->outgoing, link);
+  qmp_message_free (message);
+}
+
 gboolean
 qsnap_qmp_client_forget (QsnapQmpClient *client, guint64 id)
 {
@@ -674,6 +710,7 @@ qsnap_qmp_client_forget (QsnapQmpClient *client, guint64 id)
     return FALSE;
 
   qmp_call_free (call);
+  drop_unsent (client, id);
 
   return TRUE;
 }
@@ -844,7 +881,7 @@ qsnap_qmp_client_call_pair (QsnapQmpClient *client,
       g_debug ("commands %s and %s, id %" G_GUINT64_FORMAT, first, second, ids[0]);
       register_call (client, ids[0], first, waiter_reply, &waiters[0]);
       register_call (client, ids[1], second, waiter_reply, &waiters[1]);
-      enqueue_text (client, g_strconcat (first_text, second_text, NULL), NULL);
+      enqueue_text (client, NO_ID, g_strconcat (first_text, second_text, NULL), NULL);
     }
   g_mutex_unlock (&client->lock);
 

@@ -24,8 +24,9 @@ typedef struct _QsnapQmpClient QsnapQmpClient;
 /* Either may be NULL. */
 typedef struct
 {
-  /* @time: microseconds since the Unix epoch, QEMU's own stamp. */
-  void (*event) (const char *name, JsonNode *data, gint64 time, gpointer user_data);
+  /* @time: microseconds since the Unix epoch, QEMU's own stamp. FALSE ends the connection: a flood.
+   */
+  gboolean (*event) (const char *name, JsonNode *data, gint64 time, gpointer user_data);
   /* Once: the connection ended. @error is NULL where qsnap_qmp_client_close() ended it. */
   void (*closed) (const GError *error, gpointer user_data);
 } QsnapQmpHandlers;
@@ -57,7 +58,8 @@ guint64 qsnap_qmp_client_send (QsnapQmpClient *client,
                                gpointer user_data);
 gboolean qsnap_qmp_client_forget (QsnapQmpClient *client, guint64 id);
 
-/* Waits for the reply. Cancelling, or running out of time, gives up the wait, not the command. */
+/* Waits for the reply. Cancelling, or running out of time, gives up the wait; the command, too, if
+ * nothing of it was sent yet. */
 JsonNode *qsnap_qmp_client_call (QsnapQmpClient *client,
                                  const char *command,
                                  JsonNode *arguments,

@@ -8,6 +8,8 @@
 
 #include "qsnap/qsnap-error.h"
 
+#define KEEP_BYTES (256 * 1024)
+
 struct _QsnapQmpFramer
 {
   GString *buffer;
@@ -36,6 +38,19 @@ qsnap_qmp_framer_free (QsnapQmpFramer *framer)
   g_free (framer);
 }
 
+/* A buffer never shrinks by itself: one long line would take its memory for ever. */
+static void
+give_back (QsnapQmpFramer *framer)
+{
+  GString *old = framer->buffer;
+
+  if (old->allocated_len <= KEEP_BYTES || old->len > KEEP_BYTES / 2)
+    return;
+
+  framer->buffer = g_string_new_len (old->str, (gssize)old->len);
+  g_string_free (old, TRUE);
+}
+
 /* What was handed out is dropped when more arrives, not line by line: each byte is moved at most
  * once for every read. */
 static void
@@ -47,6 +62,7 @@ drop_consumed (QsnapQmpFramer *framer)
   g_string_erase (framer->buffer, 0, (gssize)framer->start);
   framer->searched -= framer->start;
   framer->start = 0;
+  give_back (framer);
 }
 
 gboolean

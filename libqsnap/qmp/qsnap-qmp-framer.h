@@ -9,7 +9,7 @@ G_BEGIN_DECLS
 /* Cuts the bytes of a QMP peer into lines. QEMU ends each message with a newline and never puts one
  * inside a message; a line that grows past the limit is a protocol error. Does no I/O. */
 
-#define QSNAP_QMP_MAX_LINE (64 * 1024 * 1024)
+#define QSNAP_QMP_MAX_LINE (16 * 1024 * 1024)
 
 typedef struct _QsnapQmpFramer QsnapQmpFramer;
 

@@ -59,12 +59,14 @@ check_framer (const guint8 *data, gsize size)
   g_assert_cmpstr (bytewise, ==, in_pairs);
 }
 
-static void
+static gboolean
 on_event (const char *name, JsonNode *data, gint64 time, G_GNUC_UNUSED gpointer user_data)
 {
   g_assert (name != NULL && time >= 0);
   if (data != NULL)
     json_node_unref (qsnap_json_copy (data));
+
+  return TRUE;
 }
 
 static void
