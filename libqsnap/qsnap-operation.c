@@ -25,6 +25,9 @@ struct _QsnapOperation
   GError *error;
   gint64 last_progress;
   gint64 last_disk_progress;
+  /* One at a time is told: who hears of it late reads what it has become. */
+  gint progress_is_told;
+  gint disk_progress_is_told;
   gint stalled_ms;
 };
 
@@ -107,12 +110,14 @@ tell_phase (QsnapOperation *operation, QsnapSnapshot *snapshot)
 static void
 tell_progress (QsnapOperation *operation, QsnapSnapshot *snapshot)
 {
+  g_atomic_int_set (&operation->progress_is_told, FALSE);
   qsnap_session_notify_progress (operation->session);
 }
 
 static void
 tell_disk_progress (QsnapOperation *operation, QsnapSnapshot *snapshot)
 {
+  g_atomic_int_set (&operation->disk_progress_is_told, FALSE);
   qsnap_session_notify_disk_progress (operation->session);
 }
 
@@ -164,7 +169,8 @@ qsnap_operation_set_progress (QsnapOperation *operation, guint64 done, guint64 t
     return;
 
   operation->last_progress = now;
-  tell (operation, tell_progress, NULL);
+  if (g_atomic_int_compare_and_exchange (&operation->progress_is_told, FALSE, TRUE))
+    tell (operation, tell_progress, NULL);
 }
 
 void
@@ -177,7 +183,8 @@ qsnap_operation_set_disk_progress (QsnapOperation *operation, guint64 done, guin
     return;
 
   operation->last_disk_progress = now;
-  tell (operation, tell_disk_progress, NULL);
+  if (g_atomic_int_compare_and_exchange (&operation->disk_progress_is_told, FALSE, TRUE))
+    tell (operation, tell_disk_progress, NULL);
 }
 
 void

@@ -21,6 +21,9 @@
 /* A process that does not even start in this time is stopped by something else. */
 #define START_TIMEOUT (10 * G_USEC_PER_SEC)
 
+/* The thread has others to listen to. */
+#define MAX_AT_ONCE 32
+
 /* Reference counted, as its function may free it while its source is dispatched. */
 struct _QsnapHelper
 {
@@ -127,7 +130,7 @@ on_readable (gint fd, GIOCondition condition, gpointer user_data)
   gboolean go_on = TRUE;
 
   g_atomic_rc_box_acquire (helper);
-  while (helper->func != NULL && go_on)
+  for (guint i = 0; helper->func != NULL && go_on && i < MAX_AT_ONCE; i++)
     {
       gssize n = receive (helper, text);
 

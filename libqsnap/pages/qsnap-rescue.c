@@ -18,6 +18,8 @@
 
 #define NAME "qsnap-rescue"
 #define TIMEOUT_SECONDS 10
+/* For an answer that does come, between events. */
+#define ANSWER_PATIENCE_US (30 * G_USEC_PER_SEC)
 #define RECOVER_PATIENCE_US (20 * G_USEC_PER_SEC)
 #define RETRY_US 10000
 #define MAX_LINE (1u << 20)
@@ -50,14 +52,20 @@ send_line (GSocket *rescue, const char *text, int fd, GError **error)
 
 /* A byte at a time, since what is behind the line is for who has the connection next. */
 static GString *
-read_line (GSocket *rescue, GError **error)
+read_line (GSocket *rescue, gint64 deadline, GError **error)
 {
   g_autoptr (GString) line = g_string_new (NULL);
   char byte = '\0';
 
   while (byte != '\n' && line->len < MAX_LINE)
     {
-      gssize n = g_socket_receive (rescue, &byte, 1, NULL, error);
+      gssize n = -1;
+
+      if (g_get_monotonic_time () > deadline)
+        g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT,
+                             "QEMU says much, but not what it was asked for");
+      else
+        n = g_socket_receive (rescue, &byte, 1, NULL, error);
 
       if (n == 0)
         g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_CLOSED,
@@ -81,9 +89,11 @@ is_answer (JsonObject *object, const char *id)
 static gboolean
 wait_for_answer (GSocket *rescue, const char *id, GError **error)
 {
+  gint64 deadline = g_get_monotonic_time () + ANSWER_PATIENCE_US;
+
   for (;;)
     {
-      g_autoptr (GString) line = read_line (rescue, error);
+      g_autoptr (GString) line = read_line (rescue, deadline, error);
       g_autoptr (JsonNode) node = NULL;
       JsonObject *failure;
 
