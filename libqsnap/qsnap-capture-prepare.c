@@ -343,10 +343,17 @@ undo_stream_fd (gpointer data, GError **error)
 {
   QsnapCapture *capture = data;
 
-  /* `migrate` has taken it, or will never get it. */
-  (void)qsnap_qmp_closefd (capture->qmp, QSNAP_STREAM_FD_NAME, NULL);
+  g_autoptr (GError) failure = NULL;
 
-  return TRUE;
+  /* `migrate` has taken it, or will never get it. Where QEMU was not even asked, it has it still.
+   */
+  if (capture->qmp->gone || qsnap_qmp_closefd (capture->qmp, QSNAP_STREAM_FD_NAME, &failure) ||
+      !qsnap_qmp_client_is_closed (capture->qmp->client))
+    return TRUE;
+
+  g_propagate_error (error, g_steal_pointer (&failure));
+
+  return FALSE;
 }
 
 /* It may never have come there. */
