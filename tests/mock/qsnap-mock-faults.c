@@ -274,6 +274,31 @@ mock_send_raw (MockQemu *mock, const void *bytes, gssize length)
   mock_call (mock, send_raw, copy);
 }
 
+typedef struct
+{
+  GBytes *bytes;
+  guint n_fds;
+} FdsCall;
+
+static void
+send_raw_with_fds (MockQemu *mock, gpointer data)
+{
+  FdsCall *call = data;
+  gsize length;
+  const char *bytes = g_bytes_get_data (call->bytes, &length);
+
+  mock_link_send_with_fds (mock->link, bytes, length, call->n_fds);
+}
+
+void
+mock_send_raw_with_fds (MockQemu *mock, const void *bytes, gssize length, guint n_fds)
+{
+  g_autoptr (GBytes) copy = g_bytes_new (bytes, length >= 0 ? (gsize)length : strlen (bytes));
+  FdsCall call = { copy, n_fds };
+
+  mock_call (mock, send_raw_with_fds, &call);
+}
+
 static void
 call_disconnect (MockQemu *mock, G_GNUC_UNUSED gpointer data)
 {

@@ -377,6 +377,37 @@ mock_link_send (MockLink *link, const char *bytes, gsize length, MockWrite mode)
   g_byte_array_set_size (link->held, 0);
 }
 
+/* The kernel refuses more than there may be under way, until some have been received. */
+void
+mock_link_send_with_fds (MockLink *link, const char *bytes, gsize length, guint n_fds)
+{
+  g_autofree struct cmsghdr *control = g_malloc0 (CMSG_SPACE (n_fds * sizeof (int)));
+  struct iovec vector = { (char *)bytes, length };
+  struct msghdr message = { .msg_iov = &vector,
+                            .msg_iovlen = 1,
+                            .msg_control = control,
+                            .msg_controllen = CMSG_SPACE (n_fds * sizeof (int)) };
+  struct pollfd poll_fd = { link->fd, POLLOUT, 0 };
+  gssize n = -1;
+
+  control->cmsg_level = SOL_SOCKET;
+  control->cmsg_type = SCM_RIGHTS;
+  control->cmsg_len = CMSG_LEN (n_fds * sizeof (int));
+  for (guint i = 0; i < n_fds; i++)
+    memcpy (CMSG_DATA (control) + i * sizeof (int), &link->fd, sizeof (int));
+
+  while (link->fd >= 0 && n < 0 && !mock_is_stopping (link->mock))
+    {
+      n = sendmsg (link->fd, &message, MSG_NOSIGNAL);
+      if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ETOOMANYREFS)
+        return;
+      if (n < 0)
+        poll (&poll_fd, 1, 1);
+    }
+  if (n >= 0)
+    write_all (link, (const guint8 *)bytes + n, length - (gsize)n);
+}
+
 gboolean
 mock_link_is_frozen (MockLink *link)
 {

@@ -120,6 +120,7 @@ void mock_link_close (MockLink *link);        /* the connection */
 void mock_link_close_server (MockLink *link); /* the listening socket as well */
 /* From other threads: a blocked write gives up. */
 void mock_link_send (MockLink *link, const char *bytes, gsize length, MockWrite mode);
+void mock_link_send_with_fds (MockLink *link, const char *bytes, gsize length, guint n_fds);
 void mock_link_set_frozen (MockLink *link, gboolean frozen);
 gboolean mock_link_is_frozen (MockLink *link);
 gboolean mock_link_is_connected (MockLink *link);

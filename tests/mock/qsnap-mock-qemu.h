@@ -141,6 +141,8 @@ void mock_on_command (MockQemu *mock, const char *name, MockCommandFunc func, gp
 /* @data: JSON or NULL. */
 void mock_emit_event (MockQemu *mock, const char *name, const char *data);
 void mock_send_raw (MockQemu *mock, const void *bytes, gssize length);
+/* With @n_fds descriptors that nobody has asked for; the kernel takes up to 253 at once. */
+void mock_send_raw_with_fds (MockQemu *mock, const void *bytes, gssize length, guint n_fds);
 void mock_disconnect (MockQemu *mock);
 void mock_freeze (MockQemu *mock);
 void mock_thaw (MockQemu *mock);
