@@ -28,5 +28,6 @@ import test_guest_ends
 import test_paused
 import test_libvirt
 import test_soak
+import test_load
 
 sys.exit(runner.main())
