@@ -80,7 +80,7 @@ _qsnap ()
   local commands='check snapshot show list verify export revert clone recover delete quit'
   local all='--json --quiet --help --version'
   local taking='--name --mode --fallback --disk-mode --disk --overlay-directory --leave --quiesce --compression --allow-managed
-    --max-pause-ms --max-stall-ms --timeout-ms'
+    --max-pause-ms --max-stall-ms --huge-pages --timeout-ms'
   local returning='--method --directory --program --paused --wait --verify'
   local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command='' options=$all i
 

@@ -32,6 +32,7 @@ typedef struct
   char *leave;
   char *quiesce;
   char *compression;
+  gboolean huge_pages;
   /* revert, clone */
   char *method;
   char *directory;

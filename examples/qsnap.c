@@ -685,6 +685,8 @@ main (int argc, char **argv)
       "snapshot: how the memory is kept: none (the default) or zstd", "HOW" },
     { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce,
       "snapshot, disks-only: freeze the guest's file systems by its agent's socket", "SOCKET" },
+    { "huge-pages", 0, 0, G_OPTION_ARG_NONE, &options.huge_pages,
+      "snapshot: give the guest its huge pages back, for short pauses later", NULL },
     { "timeout-ms", 0, 0, G_OPTION_ARG_INT, &options.timeout_ms,
       "check, snapshot: give up if QEMU does not answer for longer (default: a minute)", "MS" },
     { "method", 'm', 0, G_OPTION_ARG_STRING, &options.method,

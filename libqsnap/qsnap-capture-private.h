@@ -142,6 +142,9 @@ void qsnap_capture_carry_out_wish (QsnapCapture *capture);
 /* What the caller wants to become of it is carried out. */
 void qsnap_capture_leave_guest (QsnapCapture *capture);
 
+/* If it is wanted and can be done; the snapshot is there already. */
+void qsnap_capture_give_huge_pages_back (QsnapCapture *capture);
+
 /* What is known of the snapshot so far, for its manifest. */
 JsonObject *qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "disk/qsnap-disk-check.h"
+#include "qsnap-huge-pages.h"
 #include "qsnap-json.h"
 
 /* Migration capabilities that QEMU refuses beside background-snapshot. One that is on is switched
@@ -763,6 +764,23 @@ check_writers (Check *check, GError **error)
          check_children (check, "/objects", error) && check_networks (check, error);
 }
 
+/* A snapshot is worth more than a short pause of the next: that it cannot be done is no problem. */
+static void
+check_huge_pages (Check *check)
+{
+  QsnapGuest *guest = check->guest;
+  g_autoptr (GError) failure = NULL;
+
+  if (check->options == NULL || !qsnap_snapshot_options_get_huge_pages (check->options) ||
+      guest->mode != QSNAP_SNAPSHOT_MODE_INSTANT || guest->leave == QSNAP_LEAVE_QUIT)
+    return;
+
+  guest->gets_huge_pages = qsnap_huge_pages_check (guest->process, &failure);
+  if (!guest->gets_huge_pages)
+    qsnap_report_add_warning (check->any, "the guest's huge pages cannot be given back: %s",
+                              failure->message);
+}
+
 static gboolean
 check_all (Check *check, GCancellable *cancellable, GError **error)
 {
@@ -786,6 +804,7 @@ check_all (Check *check, GCancellable *cancellable, GError **error)
   check_something_is_left (check);
   if (guest->mode != QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
     warn_of_shared_memory (guest, check->any);
+  check_huge_pages (check);
   if (check->options != NULL)
     qsnap_check_directories (guest, check->options, check->any);
 

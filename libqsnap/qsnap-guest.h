@@ -48,6 +48,8 @@ typedef struct
    * no command that tells it. */
   const char *shutdown_action;
   gboolean ends_on_panic;
+  /* It is to get its huge pages back after the capture, and that can be done. */
+  gboolean gets_huge_pages;
 } QsnapGuest;
 
 QsnapGuest *qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms);

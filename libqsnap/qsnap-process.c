@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "qsnap-json.h"
+#include "qsnap/qsnap-error.h"
 
 static char *
 proc_path (QsnapProcess *process, const char *name)
@@ -147,6 +148,19 @@ qsnap_process_prove (QsnapProcess *process, int fd)
 
   if (fstat (fd, &sent) != 0 || qsnap_process_has_open (process, &sent) != QSNAP_OPEN_YES)
     forget (process);
+}
+
+gboolean
+qsnap_process_check_known (QsnapProcess *process, GError **error)
+{
+  if (process->pid != 0)
+    return TRUE;
+
+  g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
+                       "QEMU's process cannot be looked at in /proc: it is at the other end of a "
+                       "TCP connection, in another container, or another user's");
+
+  return FALSE;
 }
 
 /* The 22nd field, counted from the one after the name, which may hold any character. */

@@ -36,6 +36,9 @@ QsnapProcess *qsnap_process_new_for_stream (GIOStream *stream);
 QsnapProcess *qsnap_process_new_unknown (void);
 void qsnap_process_free (QsnapProcess *process);
 
+/* FALSE, with the error, if it cannot be looked at. */
+gboolean qsnap_process_check_known (QsnapProcess *process, GError **error);
+
 /* Forgets the process unless it has the file of @fd open, which was sent to QEMU just before. */
 void qsnap_process_prove (QsnapProcess *process, int fd);
 

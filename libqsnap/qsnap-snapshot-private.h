@@ -17,7 +17,7 @@ struct _QsnapSnapshot
   char *name;
 
   GMutex lock;
-  /* Guarded by lock: replaced once, when the snapshot is sealed. */
+  /* Guarded by lock: replaced when the snapshot is sealed. */
   JsonObject *manifest;
   gboolean sealed;
   /* It was sealed once; its deletion has begun, or has ended. */
@@ -44,6 +44,9 @@ void qsnap_snapshot_describe (QsnapSnapshot *snapshot, JsonObject *manifest);
 
 /* The snapshot is on stable storage as @manifest (taken) says. */
 void qsnap_snapshot_seal (QsnapSnapshot *snapshot, JsonObject *manifest);
+
+/* Something came up after the seal: only this object has it. */
+void qsnap_snapshot_add_warning (QsnapSnapshot *snapshot, const char *warning);
 
 /* It is not a snapshot any more (or is one again). */
 void qsnap_snapshot_set_deleting (QsnapSnapshot *snapshot, gboolean deleting);

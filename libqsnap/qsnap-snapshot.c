@@ -461,6 +461,16 @@ qsnap_snapshot_seal (QsnapSnapshot *self, JsonObject *manifest)
 }
 
 void
+qsnap_snapshot_add_warning (QsnapSnapshot *self, const char *warning)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
+  JsonArray *warnings = qsnap_json_get_array (self->manifest, "warnings");
+
+  if (warnings != NULL)
+    json_array_add_string_element (warnings, warning);
+}
+
+void
 qsnap_snapshot_set_deleting (QsnapSnapshot *self, gboolean deleting)
 {
   g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);

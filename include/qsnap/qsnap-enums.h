@@ -22,7 +22,8 @@ G_BEGIN_DECLS
  * @QSNAP_PHASE_FETCHING: a guest that was brought back on demand runs, and does not have all of its
  *   memory yet
  * @QSNAP_PHASE_SETTLING: what was changed in QEMU is put back, what is not needed is removed
- * @QSNAP_PHASE_SEALING: everything is brought to stable storage
+ * @QSNAP_PHASE_SEALING: everything is brought to stable storage; then, where it is wanted, the guest
+ *   gets its huge pages back
  * @QSNAP_PHASE_ROLLING_BACK: the operation failed or was cancelled and is being undone
  *
  * Where an operation of a #QsnapSession is. Within one operation the phase only ever grows; it goes

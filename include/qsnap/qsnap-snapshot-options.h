@@ -88,4 +88,9 @@ const char *qsnap_snapshot_options_get_quiesce (QsnapSnapshotOptions *self);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_snapshot_options_set_quiesce (QsnapSnapshotOptions *self, const char *agent);
 
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_options_get_huge_pages (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_huge_pages (QsnapSnapshotOptions *self, gboolean huge_pages);
+
 G_END_DECLS
