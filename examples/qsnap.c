@@ -213,12 +213,24 @@ strings_to_json (GStrv strings)
   return node;
 }
 
+static JsonNode *
+pause_to_json (gint64 microseconds)
+{
+  JsonNode *node = json_node_new (microseconds >= 0 ? JSON_NODE_VALUE : JSON_NODE_NULL);
+
+  if (microseconds >= 0)
+    json_node_set_int (node, microseconds);
+
+  return node;
+}
+
 static int
 print_report (QsnapReport *report, gboolean json)
 {
   g_auto (GStrv) problems = qsnap_report_get_problems (report);
   g_auto (GStrv) warnings = qsnap_report_get_warnings (report);
   gboolean ok = qsnap_report_get_ok (report);
+  gint64 pause = qsnap_report_get_predicted_pause_us (report);
 
   if (json)
     {
@@ -228,6 +240,7 @@ print_report (QsnapReport *report, gboolean json)
       json_object_set_boolean_member (object, "ok", ok);
       json_object_set_member (object, "problems", strings_to_json (problems));
       json_object_set_member (object, "warnings", strings_to_json (warnings));
+      json_object_set_member (object, "predicted-pause-us", pause_to_json (pause));
       json_node_take_object (node, object);
       print_json (node);
     }
@@ -235,6 +248,8 @@ print_report (QsnapReport *report, gboolean json)
     {
       if (ok)
         g_print ("the guest can be captured\n");
+      if (pause >= 0)
+        g_print ("a pause of about %.1f ms is to be expected\n", (double)pause / 1e3);
       print_strings (warnings, "warning: ");
     }
 

@@ -348,6 +348,15 @@ take_snapshot (QsnapCapture *capture, GError **error)
   return qsnap_capture_save (capture, error);
 }
 
+/* For the prediction of the next. */
+static void
+note_pause (QsnapCapture *capture)
+{
+  if (qsnap_capture_is_background (capture) && qsnap_guest_goes_on (capture->guest))
+    qsnap_session_note_pause (qsnap_operation_get_session (capture->operation),
+                              qsnap_snapshot_get_pause_us (capture->snapshot));
+}
+
 /* Puts QEMU back as it was before the seal: the snapshot does not depend on it any more, and a
  * failure must not lose what is saved. */
 static gboolean
@@ -374,6 +383,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
     }
 
   qsnap_operation_memory_complete (capture->operation, capture->snapshot);
+  note_pause (capture);
   qsnap_capture_carry_out_wish (capture);
   qsnap_capture_leave_guest (capture);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "qsnap-guest.h"
+#include "qsnap-pause-model.h"
 
 G_BEGIN_DECLS
 
@@ -22,5 +23,16 @@ gboolean qsnap_check_options (QsnapSnapshotOptions *options, QsnapReport *report
 /* The part that looks at directories and space; QEMU is not asked. */
 void
 qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report);
+
+/* After qsnap_check_guest(): how long the guest will be stopped, with what there is to warn of.
+ * @pauses are those of the session's earlier captures in mode instant, microseconds, oldest first.
+ */
+void qsnap_check_pause (QsnapGuest *guest,
+                        QsnapSnapshotOptions *options,
+                        GArray *pauses,
+                        QsnapReport *report);
+
+/* @ram is of QsnapRamMapping. */
+void qsnap_check_sum_up_ram (GArray *ram, QsnapPauseRam *sum);
 
 G_END_DECLS

@@ -18,6 +18,8 @@ void qsnap_report_add_warning (QsnapReport *report, const char *format, ...) G_G
 /* What @other has is moved. */
 void qsnap_report_take_all (QsnapReport *report, QsnapReport *other);
 
+void qsnap_report_set_predicted_pause_us (QsnapReport *report, gint64 microseconds);
+
 /* NULL if there is no problem; else the first problem's domain and code, with every reason. */
 GError *qsnap_report_to_error (QsnapReport *report);
 

@@ -30,6 +30,7 @@ struct _QsnapReport
   GPtrArray *warnings;
   /* The first problem, for its domain and code. */
   GError *first;
+  gint64 predicted_pause_us;
 };
 
 G_DEFINE_FINAL_TYPE (QsnapReport, qsnap_report, G_TYPE_OBJECT)
@@ -39,6 +40,7 @@ enum
   PROP_OK = 1,
   PROP_PROBLEMS,
   PROP_WARNINGS,
+  PROP_PREDICTED_PAUSE_US,
   N_PROPS
 };
 
@@ -71,6 +73,9 @@ qsnap_report_get_property (GObject *object, guint id, GValue *value, GParamSpec 
       break;
     case PROP_WARNINGS:
       g_value_take_boxed (value, qsnap_report_get_warnings (self));
+      break;
+    case PROP_PREDICTED_PAUSE_US:
+      g_value_set_int64 (value, self->predicted_pause_us);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -112,6 +117,23 @@ qsnap_report_class_init (QsnapReportClass *klass)
    */
   props[PROP_WARNINGS] = g_param_spec_boxed ("warnings", NULL, NULL, G_TYPE_STRV,
                                              G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+  /**
+   * QsnapReport:predicted-pause-us:
+   *
+   * How long the guest will be stopped, in microseconds; -1 where that is not known, 0 for a guest
+   * that stands still already. It comes from what was measured of other guests (QEMU's version,
+   * RAM, how much of it was touched, and is in huge pages), and from earlier captures of this
+   * guest: those of the session, and the snapshots beside the directory that the options name. It
+   * is what to expect, not a promise: the machine may be busy, or the guest may have just written
+   * much to its disks. It is known for %QSNAP_SNAPSHOT_MODE_INSTANT and
+   * %QSNAP_SNAPSHOT_MODE_DISKS_ONLY of a guest that goes on; how long the others take depends on
+   * what the guest writes, and on the target.
+   *
+   * Since: 1.0
+   */
+  props[PROP_PREDICTED_PAUSE_US] =
+      g_param_spec_int64 ("predicted-pause-us", NULL, NULL, -1, G_MAXINT64, -1,
+                          G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
 
   g_object_class_install_properties (object_class, N_PROPS, props);
 }
@@ -121,6 +143,7 @@ qsnap_report_init (QsnapReport *self)
 {
   self->problems = g_ptr_array_new_with_free_func (g_free);
   self->warnings = g_ptr_array_new_with_free_func (g_free);
+  self->predicted_pause_us = -1;
 }
 
 static GStrv
@@ -177,6 +200,12 @@ qsnap_report_take_all (QsnapReport *self, QsnapReport *other)
   g_ptr_array_extend_and_steal (self->warnings, g_ptr_array_ref (other->warnings));
   if (self->first == NULL)
     self->first = g_steal_pointer (&other->first);
+}
+
+void
+qsnap_report_set_predicted_pause_us (QsnapReport *self, gint64 microseconds)
+{
+  self->predicted_pause_us = microseconds;
 }
 
 GError *
@@ -244,4 +273,22 @@ qsnap_report_get_warnings (QsnapReport *self)
   g_return_val_if_fail (QSNAP_IS_REPORT (self), NULL);
 
   return to_strv (self->warnings);
+}
+
+/**
+ * qsnap_report_get_predicted_pause_us:
+ * @self: a report
+ *
+ * How long the guest will be stopped; see #QsnapReport:predicted-pause-us.
+ *
+ * Returns: microseconds; -1 if that is not known
+ *
+ * Since: 1.0
+ */
+gint64
+qsnap_report_get_predicted_pause_us (QsnapReport *self)
+{
+  g_return_val_if_fail (QSNAP_IS_REPORT (self), -1);
+
+  return self->predicted_pause_us;
 }

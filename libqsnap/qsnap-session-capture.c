@@ -11,6 +11,24 @@
 
 /* The operations of a session: what they do is elsewhere. */
 
+/* --- history ------------------------------------------------------------------------------- */
+
+void
+qsnap_session_note_pause (QsnapSession *self, gint64 microseconds)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
+
+  g_array_append_val (self->pauses, microseconds);
+}
+
+GArray *
+qsnap_session_copy_pauses (QsnapSession *self)
+{
+  g_autoptr (GMutexLocker) locker G_GNUC_UNUSED = g_mutex_locker_new (&self->lock);
+
+  return g_array_copy (self->pauses);
+}
+
 /* --- check --------------------------------------------------------------------------------- */
 
 /**
@@ -23,6 +41,9 @@
  * Finds out whether an instant snapshot of the guest can be taken now, with every reason against
  * it. The guest is not stopped and nothing is created. One thing can only be found out by trying:
  * the migration capability is switched on and, with the same write, off again.
+ *
+ * The report also says how long the guest will be stopped (#QsnapReport:predicted-pause-us), and
+ * warns of what makes that long.
  *
  * Errors: those of QMP; a guest that cannot be captured is no error, but in the report.
  *
@@ -40,6 +61,7 @@ qsnap_session_check (QsnapSession *self,
   g_autoptr (GIOStream) stream = NULL;
   g_autoptr (QsnapGuest) guest = NULL;
   g_autoptr (QsnapReport) report = NULL;
+  g_autoptr (GArray) pauses = NULL;
 
   g_return_val_if_fail (QSNAP_IS_SESSION (self), NULL);
   g_return_val_if_fail (options == NULL || QSNAP_IS_SNAPSHOT_OPTIONS (options), NULL);
@@ -53,6 +75,10 @@ qsnap_session_check (QsnapSession *self,
   report = qsnap_report_new ();
   if (!qsnap_check_guest (guest, options, report, cancellable, error))
     return NULL;
+
+  pauses = qsnap_session_copy_pauses (self);
+  if (qsnap_report_get_ok (report))
+    qsnap_check_pause (guest, options, pauses, report);
 
   return g_steal_pointer (&report);
 }

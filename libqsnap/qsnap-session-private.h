@@ -53,6 +53,8 @@ struct _QsnapSession
   gboolean has_quit; /* what it does not have any more is no news */
   gint64 settle_us;
   guint64 page_requests;
+  /* Of its captures in mode instant: gint64, microseconds, oldest first. */
+  GArray *pauses;
   GCond settle_cond;
   /* Set before anybody else has the session. */
   QsnapRestored *restored;
@@ -69,6 +71,10 @@ void qsnap_session_tell_opened (QsnapSession *session);
 /* A reference to the connection, or NULL with QSNAP_ERROR_CLOSED. */
 QsnapQmpClient *qsnap_session_ref_client (QsnapSession *session, GError **error);
 GIOStream *qsnap_session_ref_stream (QsnapSession *session);
+
+/* A guest was captured in mode instant; and a copy of all that were noted. */
+void qsnap_session_note_pause (QsnapSession *session, gint64 microseconds);
+GArray *qsnap_session_copy_pauses (QsnapSession *session);
 
 /* Events and the end of the connection are noted in @watch until it is NULL again. */
 void qsnap_session_set_watch (QsnapSession *session, QsnapWatch *watch);

@@ -339,6 +339,7 @@ qsnap_session_finalize (GObject *object)
   g_main_context_unref (self->context);
   g_clear_error (&self->settle_error);
   g_cond_clear (&self->settle_cond);
+  g_array_unref (self->pauses);
   g_mutex_clear (&self->lock);
 
   G_OBJECT_CLASS (qsnap_session_parent_class)->finalize (object);
@@ -794,6 +795,7 @@ qsnap_session_init (QsnapSession *self)
 {
   g_mutex_init (&self->lock);
   g_cond_init (&self->settle_cond);
+  self->pauses = g_array_new (FALSE, FALSE, sizeof (gint64));
   self->context = g_main_context_ref_thread_default ();
   self->timeout_ms = DEFAULT_TIMEOUT_MS;
   self->settle_us = -1;

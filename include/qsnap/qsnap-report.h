@@ -23,5 +23,7 @@ QSNAP_AVAILABLE_IN_1_0
 GStrv qsnap_report_get_problems (QsnapReport *self);
 QSNAP_AVAILABLE_IN_1_0
 GStrv qsnap_report_get_warnings (QsnapReport *self);
+QSNAP_AVAILABLE_IN_1_0
+gint64 qsnap_report_get_predicted_pause_us (QsnapReport *self);
 
 G_END_DECLS
