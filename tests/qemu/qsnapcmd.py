@@ -42,8 +42,8 @@ def run(*arguments, timeout=TIMEOUT, **options):
     return done.stdout
 
 
-def check(address):
-    return json.loads(run('check', address, '--json'))
+def check(address, *arguments):
+    return json.loads(run('check', address, *arguments, '--json'))
 
 
 def snapshot(address, directory, *arguments, **options):

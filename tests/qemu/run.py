@@ -26,6 +26,7 @@ import test_recover
 import test_faults
 import test_guest_ends
 import test_paused
+import test_pause
 import test_libvirt
 import test_soak
 import test_load
