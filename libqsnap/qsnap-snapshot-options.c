@@ -335,6 +335,7 @@ qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
    */
   props[PROP_COMPRESSION] = g_param_spec_enum ("compression", NULL, NULL, QSNAP_TYPE_COMPRESSION,
                                                QSNAP_COMPRESSION_NONE, flags);
+  /**
    * QsnapSnapshotOptions:huge-pages:
    *
    * Whether the guest gets its huge pages back after %QSNAP_SNAPSHOT_MODE_INSTANT, which splits

@@ -76,7 +76,7 @@ class Results:
 
     def _print(self, table, row):
         headings, line = table.headings(), cells(table, row)
-        widths = [WIDE if key in ('method', 'what') else NARROW for key in table.keys] + [MIDDLE] * len(table.columns)
+        widths = [WIDE if key in ('method', 'what', 'capture') else NARROW for key in table.keys] + [MIDDLE] * len(table.columns)
         if self._last != table.name:
             print(f'\n{table.title}\n' + '  '.join(text.ljust(width) for text, width in zip(headings, widths)))
         self._last = table.name
