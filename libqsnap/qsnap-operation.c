@@ -20,9 +20,12 @@ struct _QsnapOperation
   GAsyncQueue *queue;
   GTask *task;
   GDestroyNotify free_result;
+  /* One of several. */
+  void (*on_end) (gpointer data);
 
   gpointer result;
   GError *error;
+  gboolean ended;
   gint64 last_progress;
   gint64 last_disk_progress;
   /* One at a time is told: who hears of it late reads what it has become. */
@@ -60,22 +63,77 @@ operation_ref (QsnapOperation *operation)
   return operation;
 }
 
+/* --- the queue ----------------------------------------------------------------------------- */
+
+typedef struct
+{
+  void (*func) (gpointer data);
+  gpointer data;
+  GDestroyNotify destroy;
+} Item;
+
+static void
+item_free (gpointer data)
+{
+  Item *item = data;
+
+  item->destroy (item->data);
+  g_free (item);
+}
+
+GAsyncQueue *
+qsnap_operation_queue_new (void)
+{
+  return g_async_queue_new_full (item_free);
+}
+
+void
+qsnap_operation_queue_push (GAsyncQueue *queue,
+                            void (*func) (gpointer data),
+                            gpointer data,
+                            GDestroyNotify destroy)
+{
+  Item *item = g_new0 (Item, 1);
+
+  item->func = func;
+  item->data = data;
+  item->destroy = destroy;
+  g_async_queue_push (queue, item);
+}
+
+void
+qsnap_operation_queue_run_next (GAsyncQueue *queue)
+{
+  Item *item = g_async_queue_pop (queue);
+
+  item->func (item->data);
+  item_free (item);
+}
+
 /* --- news ---------------------------------------------------------------------------------- */
 
 static void
-news_free (News *news)
+news_free (gpointer data)
 {
+  News *news = data;
+
   operation_unref (news->operation);
   g_clear_object (&news->snapshot);
   g_free (news);
 }
 
 static void
-deliver_posted (QsnapSession *session, gpointer data)
+deliver (gpointer data)
 {
   News *news = data;
 
   news->func (news->operation, news->snapshot);
+}
+
+static void
+deliver_posted (QsnapSession *session, gpointer news)
+{
+  deliver (news);
 }
 
 static void
@@ -90,9 +148,9 @@ tell (QsnapOperation *operation,
   news->snapshot = snapshot != NULL ? g_object_ref (snapshot) : NULL;
 
   if (operation->queue != NULL)
-    g_async_queue_push (operation->queue, news);
+    qsnap_operation_queue_push (operation->queue, deliver, news, news_free);
   else
-    qsnap_session_post (operation->session, deliver_posted, news, (GDestroyNotify)news_free);
+    qsnap_session_post (operation->session, deliver_posted, news, news_free);
 }
 
 static void
@@ -222,7 +280,10 @@ tell_end (QsnapOperation *operation, QsnapSnapshot *snapshot)
   qsnap_session_end (operation->session);
   qsnap_session_notify_operation (operation->session);
   qsnap_session_notify_phase (operation->session);
+  operation->ended = TRUE;
 
+  if (operation->on_end != NULL)
+    operation->on_end (operation->data);
   if (operation->task == NULL)
     return;
 
@@ -298,6 +359,22 @@ qsnap_operation_start (QsnapSession *session,
   operation_unref (operation);
 }
 
+void
+qsnap_operation_start_one (QsnapSession *session,
+                           QsnapOperationFunc func,
+                           gpointer data,
+                           GCancellable *cancellable,
+                           GAsyncQueue *queue,
+                           void (*ended) (gpointer data))
+{
+  QsnapOperation *operation = operation_new (session, func, data, cancellable);
+
+  operation->queue = queue != NULL ? g_async_queue_ref (queue) : NULL;
+  operation->on_end = ended;
+  start_thread (operation);
+  operation_unref (operation);
+}
+
 gpointer
 qsnap_operation_run (QsnapSession *session,
                      const char *name,
@@ -308,23 +385,16 @@ qsnap_operation_run (QsnapSession *session,
 {
   QsnapOperation *operation;
   gpointer result;
-  gboolean ended = FALSE;
 
   if (!qsnap_session_begin (session, name, error))
     return NULL;
 
   operation = operation_new (session, func, data, cancellable);
-  operation->queue = g_async_queue_new ();
+  operation->queue = qsnap_operation_queue_new ();
   start_thread (operation);
 
-  while (!ended)
-    {
-      News *news = g_async_queue_pop (operation->queue);
-
-      ended = news->func == tell_end;
-      news->func (operation, news->snapshot);
-      news_free (news);
-    }
+  while (!operation->ended)
+    qsnap_operation_queue_run_next (operation->queue);
 
   result = g_steal_pointer (&operation->result);
   if (operation->error != NULL)

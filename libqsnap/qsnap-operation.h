@@ -34,6 +34,24 @@ void qsnap_operation_start (QsnapSession *session,
                             GTask *task,
                             GDestroyNotify free_result);
 
+/* One of several operations that have one caller; the session has begun it. It tells its news into
+ * @queue, which the caller empties, or, if that is NULL, into its session's main context. There
+ * @ended comes last, when the session is free again. @func answers nothing; @data is not freed. */
+void qsnap_operation_start_one (QsnapSession *session,
+                                QsnapOperationFunc func,
+                                gpointer data,
+                                GCancellable *cancellable,
+                                GAsyncQueue *queue,
+                                void (*ended) (gpointer data));
+
+/* The queue of a synchronous call. The second waits for the next thing in it, and does it. */
+GAsyncQueue *qsnap_operation_queue_new (void);
+void qsnap_operation_queue_run_next (GAsyncQueue *queue);
+void qsnap_operation_queue_push (GAsyncQueue *queue,
+                                 void (*func) (gpointer data),
+                                 gpointer data,
+                                 GDestroyNotify destroy);
+
 /* For the job. */
 QsnapSession *qsnap_operation_get_session (QsnapOperation *operation);
 void qsnap_operation_set_phase (QsnapOperation *operation, QsnapPhase phase);
