@@ -367,11 +367,20 @@ prove_point_in_time (QsnapCapture *capture, GError **error)
 
 /* --- the ways ------------------------------------------------------------------------ */
 
+/* Stopped, and the disks snapshotted. No guest of a group goes on from here before all of them
+ * stand still. */
+static gboolean
+stand_still (QsnapCapture *capture, GError **error)
+{
+  return qsnap_capture_meet (capture, QSNAP_MEETING_READY, error) &&
+         qsnap_capture_stop_guest (capture, error) && snapshot_disks (capture, error) &&
+         judge_stop (capture, error) && qsnap_capture_meet (capture, QSNAP_MEETING_STOPPED, error);
+}
+
 static gboolean
 pause_gated (QsnapCapture *capture, GError **error)
 {
-  if (!qsnap_capture_approach_gate (capture, error) || !qsnap_capture_stop_guest (capture, error) ||
-      !snapshot_disks (capture, error) || !judge_stop (capture, error))
+  if (!qsnap_capture_approach_gate (capture, error) || !stand_still (capture, error))
     return FALSE;
 
   capture->at_gate = FALSE;
@@ -382,8 +391,7 @@ pause_gated (QsnapCapture *capture, GError **error)
 static gboolean
 pause_stop_first (QsnapCapture *capture, GError **error)
 {
-  return qsnap_capture_stop_guest (capture, error) && snapshot_disks (capture, error) &&
-         judge_stop (capture, error) && qsnap_saver_go (capture->saver, error) &&
+  return stand_still (capture, error) && qsnap_saver_go (capture->saver, error) &&
          qsnap_capture_start_migration (capture, error) && prove_point_in_time (capture, error);
 }
 
@@ -392,8 +400,7 @@ pause_stop_first (QsnapCapture *capture, GError **error)
 static gboolean
 pause_plain (QsnapCapture *capture, GError **error)
 {
-  if (!qsnap_capture_stop_guest (capture, error) || !snapshot_disks (capture, error) ||
-      !judge_stop (capture, error) || !qsnap_capture_wait_for_copies (capture, error) ||
+  if (!stand_still (capture, error) || !qsnap_capture_wait_for_copies (capture, error) ||
       !qsnap_saver_go (capture->saver, error) || !qsnap_capture_start_migration (capture, error) ||
       !wait_for_first_page (capture, error) || !qsnap_capture_check_capabilities (capture, error))
     return FALSE;
@@ -429,8 +436,7 @@ pause_live (QsnapCapture *capture, GError **error)
 static gboolean
 pause_without_memory (QsnapCapture *capture, GError **error)
 {
-  if (!qsnap_capture_stop_guest (capture, error) || !snapshot_disks (capture, error) ||
-      !judge_stop (capture, error))
+  if (!stand_still (capture, error))
     return FALSE;
 
   capture->point_in_time = capture->disks_done;

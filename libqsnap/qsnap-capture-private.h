@@ -25,6 +25,8 @@ typedef struct
   QsnapOperation *operation;
   QsnapSnapshotOptions *options;
   GCancellable *cancellable;
+  /* NULL: it has no part in a group. */
+  QsnapGroupMember *member;
 
   QsnapGuest *guest;
   /* The one that was made when the session's had ended. */
@@ -158,6 +160,10 @@ gboolean qsnap_capture_remove_directory (QsnapCapture *capture, GError **error);
  * FALSE, with the error, where none is left. */
 gboolean qsnap_capture_stop_guest (QsnapCapture *capture, GError **error);
 gboolean qsnap_capture_check_pause (QsnapCapture *capture, gint *left_ms, GError **error);
+
+/* Where all guests of a group wait for each other; what each has noted by then, the others may
+ * read. TRUE at once where there is no group. */
+gboolean qsnap_capture_meet (QsnapCapture *capture, QsnapMeeting meeting, GError **error);
 
 /* From here on the run state is its owner's business again. A guest that stays paused for us goes
  * on if its capture fails. */

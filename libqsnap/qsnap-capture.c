@@ -7,9 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "memory/qsnap-io.h"
 #include "qsnap-capture-private.h"
 #include "qsnap-check.h"
 #include "qsnap-json.h"
+#include "qsnap-manifest.h"
 #include "qsnap-session-private.h"
 #include "qsnap-snapshot-private.h"
 #include "qsnap-worker.h"
@@ -321,6 +323,8 @@ tell_point_in_time (QsnapCapture *capture)
   capture->point_in_time_told = TRUE;
   if (capture->copies_complete)
     qsnap_operation_disks_complete (capture->operation, capture->snapshot);
+  if (capture->member != NULL)
+    qsnap_group_member_told_point_in_time (capture->member, capture->snapshot);
 }
 
 static gboolean
@@ -331,11 +335,13 @@ take_snapshot (QsnapCapture *capture, GError **error)
     return FALSE;
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_PREPARING);
-  if (!qsnap_capture_prepare (capture, error))
+  if (!qsnap_capture_prepare (capture, error) ||
+      !qsnap_capture_meet (capture, QSNAP_MEETING_PREPARED, error))
     return FALSE;
 
   qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_PAUSING);
-  if (!qsnap_capture_pause (capture, error) || !qsnap_capture_note_bases (capture, error))
+  if (!qsnap_capture_pause (capture, error) || !qsnap_capture_note_bases (capture, error) ||
+      !qsnap_capture_meet (capture, QSNAP_MEETING_PROVEN, error))
     return FALSE;
 
   capture->snapshot =
@@ -357,6 +363,41 @@ note_pause (QsnapCapture *capture)
                               qsnap_snapshot_get_pause_us (capture->snapshot));
 }
 
+/* Another guest's could not be sealed: this one is no snapshot either. */
+static void
+unseal (QsnapCapture *capture)
+{
+  qsnap_snapshot_describe (capture->snapshot, qsnap_capture_describe (capture, NULL));
+  qsnap_journal_flag (&capture->journal, QSNAP_JOURNAL_UNDOING);
+  (void)unlinkat (capture->dir_fd, QSNAP_MANIFEST_FILE, 0);
+  (void)qsnap_io_fsync (capture->dir_fd, capture->path, NULL);
+}
+
+static gboolean
+seal (QsnapCapture *capture, GError **error)
+{
+  if (!qsnap_capture_meet (capture, QSNAP_MEETING_SAVED, error))
+    return FALSE;
+
+  qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SEALING);
+  if (!qsnap_capture_seal (capture, error))
+    {
+      g_prefix_error_literal (error, "sealing the snapshot: ");
+      return FALSE;
+    }
+  if (!qsnap_capture_meet (capture, QSNAP_MEETING_SEALED, error))
+    {
+      unseal (capture);
+      return FALSE;
+    }
+
+  qsnap_operation_memory_complete (capture->operation, capture->snapshot);
+  if (capture->member != NULL)
+    qsnap_group_member_told_memory_complete (capture->member);
+
+  return TRUE;
+}
+
 /* Puts QEMU back as it was before the seal: the snapshot does not depend on it any more, and a
  * failure must not lose what is saved. */
 static gboolean
@@ -375,14 +416,9 @@ settle_and_seal (QsnapCapture *capture, GError **error)
       tell_point_in_time (capture);
     }
 
-  qsnap_operation_set_phase (capture->operation, QSNAP_PHASE_SEALING);
-  if (!qsnap_capture_seal (capture, error))
-    {
-      g_prefix_error_literal (error, "sealing the snapshot: ");
-      return FALSE;
-    }
+  if (!seal (capture, error))
+    return FALSE;
 
-  qsnap_operation_memory_complete (capture->operation, capture->snapshot);
   note_pause (capture);
   qsnap_capture_carry_out_wish (capture);
   qsnap_capture_leave_guest (capture);
@@ -470,6 +506,7 @@ roll_back (QsnapCapture *capture, GError **failure)
 QsnapSnapshot *
 qsnap_capture_run (QsnapOperation *operation,
                    QsnapSnapshotOptions *options,
+                   QsnapGroupMember *member,
                    GCancellable *cancellable,
                    GError **error)
 {
@@ -478,6 +515,7 @@ qsnap_capture_run (QsnapOperation *operation,
   QsnapCapture capture;
 
   qsnap_capture_init (&capture, operation, cancellable);
+  capture.member = member;
   if (!begin (&capture, options, error))
     {
       qsnap_capture_clear (&capture);
@@ -487,7 +525,12 @@ qsnap_capture_run (QsnapOperation *operation,
   if (take_snapshot (&capture, &failure) && settle_and_seal (&capture, &failure))
     snapshot = g_object_ref (capture.snapshot);
   else if (capture.snapshot == NULL || !qsnap_snapshot_get_sealed (capture.snapshot))
-    roll_back (&capture, &failure);
+    {
+      /* First of all: other guests may stand still. */
+      if (member != NULL)
+        qsnap_group_member_fail (member, failure);
+      roll_back (&capture, &failure);
+    }
   qsnap_capture_clear (&capture);
 
   if (failure != NULL)

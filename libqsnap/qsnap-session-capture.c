@@ -153,7 +153,7 @@ qsnap_session_check_finish (QsnapSession *self, GAsyncResult *result, GError **e
 static gpointer
 capture_job (QsnapOperation *operation, gpointer options, GCancellable *cancellable, GError **error)
 {
-  return qsnap_capture_run (operation, options, cancellable, error);
+  return qsnap_capture_run (operation, options, NULL, cancellable, error);
 }
 
 /**

@@ -9,6 +9,8 @@
 #include <qsnap/qsnap-enum-types.h>
 #include <qsnap/qsnap-enums.h>
 #include <qsnap/qsnap-error.h>
+#include <qsnap/qsnap-group-snapshot.h>
+#include <qsnap/qsnap-group.h>
 #include <qsnap/qsnap-report.h>
 #include <qsnap/qsnap-restore-options.h>
 #include <qsnap/qsnap-session.h>

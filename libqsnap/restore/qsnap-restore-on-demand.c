@@ -242,7 +242,9 @@ undo_serving (gpointer data, GError **error)
 {
   QsnapRestore *restore = data;
 
-  qsnap_serving_give_up (restore->serving);
+  /* Once all went well it is the session's. */
+  if (restore->serving != NULL)
+    qsnap_serving_give_up (restore->serving);
 
   return TRUE;
 }

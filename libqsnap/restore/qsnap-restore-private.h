@@ -29,6 +29,8 @@ struct _QsnapRestore
   GStrv given_command;
   char *given_program;
   gboolean start_paused;
+  /* It is started by qsnap_restore_release(). */
+  gboolean held;
   gboolean verify;
   /* The revert's directory, absolute. */
   char *path;

@@ -219,6 +219,44 @@ qsnap_restore_run (QsnapRestore *restore, GCancellable *cancellable, GError **er
   return NULL;
 }
 
+void
+qsnap_restore_hold (QsnapRestore *restore)
+{
+  restore->held = !restore->start_paused;
+  restore->start_paused = TRUE;
+}
+
+gboolean
+qsnap_restore_release (QsnapRestore *restore, GError **error)
+{
+  g_autoptr (JsonNode) reply = NULL;
+
+  if (!restore->held)
+    return TRUE;
+
+  restore->held = restore->start_paused = FALSE;
+  if (qsnap_restore_stays_paused (restore))
+    return TRUE;
+
+  reply = qsnap_session_execute (restore->session, "cont", NULL, NULL, NULL, error);
+  if (reply == NULL)
+    g_prefix_error_literal (error, "starting the guest: ");
+
+  return reply != NULL;
+}
+
+gboolean
+qsnap_restore_take_back (QsnapRestore *restore, GError **error)
+{
+  g_autoptr (GError) failure = NULL;
+
+  /* Where it does not end by itself the undo kills it. */
+  if (!qsnap_session_quit (restore->session, NULL, &failure))
+    g_debug ("taking a revert back: %s", failure->message);
+
+  return qsnap_undo_run (restore->undo, error);
+}
+
 GStrv
 qsnap_restore_build_command (QsnapRestore *restore, GError **error)
 {

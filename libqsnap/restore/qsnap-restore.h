@@ -18,6 +18,12 @@ void qsnap_restore_free (QsnapRestore *restore);
 /* Does it, in any thread. Everything that was made is removed where it fails or is cancelled. */
 QsnapSession *qsnap_restore_run (QsnapRestore *restore, GCancellable *cancellable, GError **error);
 
+/* For guests that are to go on together: before it is run; the guest waits until the second. What
+ * has been brought back is taken back by the third, which ends its QEMU. */
+void qsnap_restore_hold (QsnapRestore *restore);
+gboolean qsnap_restore_release (QsnapRestore *restore, GError **error);
+gboolean qsnap_restore_take_back (QsnapRestore *restore, GError **error);
+
 /* The command line that would be run; nothing is made. */
 GStrv qsnap_restore_build_command (QsnapRestore *restore, GError **error);
 
