@@ -4,8 +4,6 @@
 
 #include "qsnap-tool.h"
 
-#include <glib-unix.h>
-
 typedef struct
 {
   Options *options;
@@ -71,16 +69,6 @@ on_progress (QsnapSession *session, GParamSpec *pspec, Deletion *deletion)
 
 /* --- deleting ------------------------------------------------------------------------------ */
 
-static gboolean
-on_interrupt (gpointer data)
-{
-  Deletion *deletion = data;
-
-  g_cancellable_cancel (deletion->cancellable);
-
-  return G_SOURCE_CONTINUE;
-}
-
 static void
 on_done (GObject *source, GAsyncResult *result, gpointer data)
 {
@@ -127,20 +115,13 @@ note_disks (Deletion *deletion)
 static void
 run (Deletion *deletion)
 {
-  guint interrupt = g_unix_signal_add (SIGINT, on_interrupt, deletion);
-  guint terminate = g_unix_signal_add (SIGTERM, on_interrupt, deletion);
-  guint hang_up = g_unix_signal_add (SIGHUP, on_interrupt, deletion);
-
   note_disks (deletion);
   start (deletion);
-  g_main_loop_run (deletion->loop);
-  g_source_remove (interrupt);
-  g_source_remove (terminate);
-  g_source_remove (hang_up);
+  run_loop (deletion->loop, deletion->cancellable);
 }
 
-int
-run_delete (Options *options, char **arguments)
+static int
+delete_snapshot (Options *options, char **arguments)
 {
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
   g_autoptr (GCancellable) cancellable = g_cancellable_new ();
@@ -161,4 +142,15 @@ run_delete (Options *options, char **arguments)
     return print_deleted_json (&deletion);
 
   return options->quiet ? EXIT_OK : print_deleted (&deletion);
+}
+
+int
+run_delete (Options *options, char **arguments)
+{
+  if (is_group (arguments[0]))
+    return run_group_delete (options, arguments[0], arguments + 1);
+  if (g_strv_length (arguments) > 2)
+    return usage ("one snapshot is of one guest; this is no group: ", arguments[0]);
+
+  return delete_snapshot (options, arguments);
 }

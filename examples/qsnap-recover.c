@@ -4,7 +4,7 @@
 
 #include "qsnap-tool.h"
 
-static int
+int
 print_undone (Options *options, const char *directory)
 {
   if (options->json)
@@ -15,8 +15,8 @@ print_undone (Options *options, const char *directory)
   return EXIT_OK;
 }
 
-int
-run_recover (Options *options, char **arguments)
+static int
+recover_snapshot (Options *options, char **arguments)
 {
   const char *address = arguments[1] != NULL ? arguments[0] : NULL;
   const char *directory = arguments[1] != NULL ? arguments[1] : arguments[0];
@@ -42,4 +42,14 @@ run_recover (Options *options, char **arguments)
     print_summary (snapshot);
 
   return EXIT_OK;
+}
+
+/* Where the guests of a group are, their journals say. */
+int
+run_recover (Options *options, char **arguments)
+{
+  if (arguments[1] == NULL && is_group (arguments[0]))
+    return run_group_recover (options, arguments[0]);
+
+  return recover_snapshot (options, arguments);
 }

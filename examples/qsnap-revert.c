@@ -4,7 +4,6 @@
 
 #include "qsnap-tool.h"
 
-#include <glib-unix.h>
 #include <glib/gstdio.h>
 #include <string.h>
 
@@ -102,6 +101,18 @@ print_guests_json (GPtrArray *sessions)
   return print_json (node);
 }
 
+int
+print_guests (Options *options, GPtrArray *sessions)
+{
+  if (options->json)
+    return print_guests_json (sessions);
+
+  for (guint i = 0; i < sessions->len && !options->quiet; i++)
+    print_guest (sessions->pdata[i]);
+
+  return EXIT_OK;
+}
+
 /* --- bringing back ------------------------------------------------------------------------- */
 
 /* @command: what came after the snapshot's directory. */
@@ -118,16 +129,6 @@ restore_options (Options *options, QsnapRestoreMethod method, char **command)
     qsnap_restore_options_set_command (result, (const char *const *)command);
 
   return result;
-}
-
-static gboolean
-on_interrupt (gpointer data)
-{
-  Reverts *reverts = data;
-
-  g_cancellable_cancel (reverts->cancellable);
-
-  return G_SOURCE_CONTINUE;
 }
 
 static void
@@ -181,23 +182,16 @@ start (Reverts *reverts, QsnapSnapshot *snapshot, QsnapRestoreOptions *options, 
 static void
 bring_back (Reverts *reverts, QsnapSnapshot *snapshot, QsnapRestoreOptions *options, gboolean many)
 {
-  guint interrupt = g_unix_signal_add (SIGINT, on_interrupt, reverts);
-  guint terminate = g_unix_signal_add (SIGTERM, on_interrupt, reverts);
-  guint hang_up = g_unix_signal_add (SIGHUP, on_interrupt, reverts);
-
   start (reverts, snapshot, options, many);
-  g_main_loop_run (reverts->loop);
-  g_source_remove (interrupt);
-  g_source_remove (terminate);
-  g_source_remove (hang_up);
+  run_loop (reverts->loop, reverts->cancellable);
 }
 
 /* A guest that will not get all of its memory stays, for who wants to look at it. */
-static gboolean
-wait_until_settled (Reverts *reverts, GError **error)
+gboolean
+wait_until_settled (GPtrArray *sessions, GError **error)
 {
-  for (guint i = 0; i < reverts->sessions->len; i++)
-    if (!qsnap_session_wait_settled (reverts->sessions->pdata[i], NULL, error))
+  for (guint i = 0; i < sessions->len; i++)
+    if (!qsnap_session_wait_settled (sessions->pdata[i], NULL, error))
       return FALSE;
 
   return TRUE;
@@ -247,19 +241,14 @@ report (Reverts *reverts, gboolean many)
       return fail (reverts->error);
     }
 
-  if (reverts->options->json && many)
-    return print_guests_json (reverts->sessions);
-  if (reverts->options->json)
+  if (reverts->options->json && !many)
     {
       g_autoptr (JsonNode) node = guest_to_json (reverts->sessions->pdata[0]);
 
       return print_json (node);
     }
 
-  for (guint i = 0; i < reverts->sessions->len && !reverts->options->quiet; i++)
-    print_guest (reverts->sessions->pdata[i]);
-
-  return EXIT_OK;
+  return print_guests (reverts->options, reverts->sessions);
 }
 
 /* --- commands ------------------------------------------------------------------------------ */
@@ -280,6 +269,14 @@ make_folder (const char *path, gboolean *made)
   return *made || g_file_test (path, G_FILE_TEST_IS_DIR) || g_mkdir_with_parents (path, 0700) == 0;
 }
 
+static gboolean
+choose_method (Options *options, int *method)
+{
+  *method = QSNAP_RESTORE_METHOD_AUTO;
+
+  return options->method == NULL || find_nick (QSNAP_TYPE_RESTORE_METHOD, options->method, method);
+}
+
 static int
 run (Options *options, char **arguments, guint n, gboolean many)
 {
@@ -290,11 +287,11 @@ run (Options *options, char **arguments, guint n, gboolean many)
   g_autoptr (QsnapSnapshot) snapshot = NULL;
   g_autoptr (QsnapRestoreOptions) wanted = NULL;
   Reverts reverts = { options, loop, cancellable, 0, sessions, NULL };
-  int method = QSNAP_RESTORE_METHOD_AUTO;
+  int method;
   gboolean made = FALSE;
   int status;
 
-  if (options->method != NULL && !find_nick (QSNAP_TYPE_RESTORE_METHOD, options->method, &method))
+  if (!choose_method (options, &method))
     return usage ("there is no method ", options->method);
 
   snapshot = load_snapshot (arguments[0], &error);
@@ -307,7 +304,7 @@ run (Options *options, char **arguments, guint n, gboolean many)
   g_ptr_array_set_size (sessions, (int)n);
   wanted = restore_options (options, (QsnapRestoreMethod)method, arguments + 1);
   bring_back (&reverts, snapshot, wanted, many);
-  if (options->wait && reverts.error == NULL && !wait_until_settled (&reverts, &error))
+  if (options->wait && reverts.error == NULL && !wait_until_settled (sessions, &error))
     status = fail (error);
   else
     status = report (&reverts, many);
@@ -318,9 +315,26 @@ run (Options *options, char **arguments, guint n, gboolean many)
   return status;
 }
 
+static int
+revert_group (Options *options, char **arguments)
+{
+  g_autoptr (QsnapRestoreOptions) wanted = NULL;
+  int method;
+
+  if (!choose_method (options, &method))
+    return usage ("there is no method ", options->method);
+
+  wanted = restore_options (options, (QsnapRestoreMethod)method, arguments + 1);
+
+  return run_group_revert (options, arguments[0], wanted);
+}
+
 int
 run_revert (Options *options, char **arguments)
 {
+  if (is_group (arguments[0]))
+    return revert_group (options, arguments);
+
   return run (options, arguments, 1, FALSE);
 }
 

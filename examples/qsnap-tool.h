@@ -52,11 +52,29 @@ int print_json (JsonNode *node);
 void show_bar (Options *options, const char *what, guint64 done, guint64 total);
 void clear_bar (void);
 
+/* Iterates until somebody quits it; what ends a program cancels meanwhile. */
+void run_loop (GMainLoop *loop, GCancellable *cancellable);
+
 void print_strings (GStrv strings, const char *prefix);
 JsonNode *strings_to_json (GStrv strings);
 void print_summary (QsnapSnapshot *snapshot);
 JsonNode *snapshot_to_json (QsnapSnapshot *snapshot);
 QsnapSnapshot *load_snapshot (const char *directory, GError **error);
+QsnapSession *new_session (Options *options, const char *address);
+
+/* @sessions: guests that were brought back. */
+int print_guests (Options *options, GPtrArray *sessions);
+gboolean wait_until_settled (GPtrArray *sessions, GError **error);
+int print_undone (Options *options, const char *directory);
+
+/* Whether @directory is that of a group; what the commands do with one. */
+gboolean is_group (const char *directory);
+int run_group_snapshot (Options *options, char **addresses, guint n, const char *directory);
+int run_group_show (Options *options, const char *directory);
+gboolean verify_group (const char *directory, GError **error);
+int run_group_revert (Options *options, const char *directory, QsnapRestoreOptions *wanted);
+int run_group_recover (Options *options, const char *directory);
+int run_group_delete (Options *options, const char *directory, char **addresses);
 
 /* FALSE for a nick that is none of the enumeration. */
 gboolean find_nick (GType type, const char *nick, int *value);

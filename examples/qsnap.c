@@ -167,6 +167,27 @@ print_summary (QsnapSnapshot *snapshot)
   print_strings (warnings, "warning: ");
 }
 
+static gboolean
+on_interrupt (gpointer cancellable)
+{
+  g_cancellable_cancel (cancellable);
+
+  return G_SOURCE_CONTINUE;
+}
+
+void
+run_loop (GMainLoop *loop, GCancellable *cancellable)
+{
+  guint interrupt = g_unix_signal_add (SIGINT, on_interrupt, cancellable);
+  guint terminate = g_unix_signal_add (SIGTERM, on_interrupt, cancellable);
+  guint hang_up = g_unix_signal_add (SIGHUP, on_interrupt, cancellable);
+
+  g_main_loop_run (loop);
+  g_source_remove (interrupt);
+  g_source_remove (terminate);
+  g_source_remove (hang_up);
+}
+
 #define BAR_WIDTH 40
 
 static gboolean has_bar;
@@ -263,7 +284,7 @@ print_report (QsnapReport *report, gboolean json)
   return EXIT_FAILED;
 }
 
-static QsnapSession *
+QsnapSession *
 new_session (Options *options, const char *address)
 {
   QsnapSession *session = qsnap_session_new (address);
@@ -345,16 +366,6 @@ on_stalled (QsnapSession *session, guint milliseconds, Capture *capture)
   g_printerr ("warning: nothing was written for %.1f seconds\n", milliseconds / 1e3);
 }
 
-static gboolean
-on_interrupt (gpointer data)
-{
-  Capture *capture = data;
-
-  g_cancellable_cancel (capture->cancellable);
-
-  return G_SOURCE_CONTINUE;
-}
-
 static void
 on_done (GObject *source, GAsyncResult *result, gpointer data)
 {
@@ -401,15 +412,8 @@ on_opened (GObject *source, GAsyncResult *result, gpointer data)
 static void
 take_snapshot (Capture *capture)
 {
-  guint interrupt = g_unix_signal_add (SIGINT, on_interrupt, capture);
-  guint terminate = g_unix_signal_add (SIGTERM, on_interrupt, capture);
-  guint hang_up = g_unix_signal_add (SIGHUP, on_interrupt, capture);
-
   qsnap_session_open_async (capture->session, capture->cancellable, on_opened, capture);
-  g_main_loop_run (capture->loop);
-  g_source_remove (interrupt);
-  g_source_remove (terminate);
-  g_source_remove (hang_up);
+  run_loop (capture->loop, capture->cancellable);
 }
 
 static int
@@ -432,7 +436,7 @@ report_snapshot (Capture *capture)
 }
 
 static int
-run_snapshot (Options *options, char **arguments)
+capture_one (Options *options, char **arguments)
 {
   g_autoptr (GMainLoop) loop = g_main_loop_new (NULL, FALSE);
   g_autoptr (GCancellable) cancellable = g_cancellable_new ();
@@ -453,6 +457,18 @@ run_snapshot (Options *options, char **arguments)
   return status;
 }
 
+/* The last one is the directory. */
+static int
+run_snapshot (Options *options, char **arguments)
+{
+  guint n = g_strv_length (arguments) - 1;
+
+  if (n > 1)
+    return run_group_snapshot (options, arguments, n, arguments[n]);
+
+  return capture_one (options, arguments);
+}
+
 /* --- snapshots that are there -------------------------------------------------------------- */
 
 QsnapSnapshot *
@@ -467,8 +483,12 @@ static int
 run_show (Options *options, char **arguments)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (QsnapSnapshot) snapshot = load_snapshot (arguments[0], &error);
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
 
+  if (is_group (arguments[0]))
+    return run_group_show (options, arguments[0]);
+
+  snapshot = load_snapshot (arguments[0], &error);
   if (snapshot == NULL)
     return fail (error);
 
@@ -532,8 +552,16 @@ static int
 run_verify (Options *options, char **arguments)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (QsnapSnapshot) snapshot = load_snapshot (arguments[0], &error);
-  gboolean intact = snapshot != NULL && qsnap_snapshot_verify (snapshot, NULL, &error);
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  gboolean intact;
+
+  if (is_group (arguments[0]))
+    intact = verify_group (arguments[0], &error);
+  else
+    {
+      snapshot = load_snapshot (arguments[0], &error);
+      intact = snapshot != NULL && qsnap_snapshot_verify (snapshot, NULL, &error);
+    }
 
   if (options->json)
     {
@@ -553,7 +581,8 @@ run_verify (Options *options, char **arguments)
   if (!options->json && !options->quiet)
     {
       g_print ("intact: every checksum holds, and the disks' bases are unchanged\n");
-      print_disks (snapshot);
+      if (snapshot != NULL)
+        print_disks (snapshot);
     }
 
   return EXIT_OK;
@@ -593,8 +622,8 @@ run_export (Options *options, char **arguments)
 static const Command commands[] = {
   { "check", "ADDRESS [DIR]", "can this guest be captured? every reason against it", 1, 2,
     run_check },
-  { "snapshot", "ADDRESS DIR", "take an instant snapshot of a running guest into DIR", 2, 2,
-    run_snapshot },
+  { "snapshot", "ADDRESS… DIR", "an instant snapshot of a guest, or of several at one instant", 2,
+    G_MAXINT, run_snapshot },
   { "show", "DIR", "what a snapshot holds", 1, 1, run_show },
   { "list", "DIR", "the snapshots in the folders below DIR, oldest first", 1, 1, run_list },
   { "verify", "DIR", "compare every checksum, and look whether the disks' bases changed", 1, 1,
@@ -606,8 +635,8 @@ static const Command commands[] = {
   { "clone", "DIR [-- QEMU…]", "as revert, -n times, side by side", 1, G_MAXINT, run_clone },
   { "recover", "[ADDRESS] DIR", "finish or undo what a client that died left in DIR", 1, 2,
     run_recover },
-  { "delete", "DIR [ADDRESS]", "delete a snapshot; ADDRESS: of the guest that runs on its overlay",
-    1, 2, run_delete },
+  { "delete", "DIR [ADDRESS…]", "delete a snapshot; ADDRESS: of the guest that runs on its overlay",
+    1, G_MAXINT, run_delete },
   { "quit", "ADDRESS", "end a QEMU, as if its power was cut", 1, 1, run_quit },
 };
 
