@@ -23,6 +23,7 @@ SCENARIOS = {
     'capture-async': '',
     'progress': SLOW_SAVE,
     'cancel': SLOW_SAVE,
+    'group': '',
     'errors': SLOW_SAVE + ',error:query-name',
     'revert': '',
     'throwing-handler': '',

@@ -307,6 +307,61 @@ note_phase (QsnapSession *session, G_GNUC_UNUSED GParamSpec *pspec, gpointer use
 }
 
 static void
+on_group_point (G_GNUC_UNUSED QsnapGroup *group, QsnapGroupSnapshot *snapshot, gpointer news)
+{
+  g_string_append (news, qsnap_group_snapshot_get_sealed (snapshot) ? " sealed" : " point");
+}
+
+static void
+on_group_memory (G_GNUC_UNUSED QsnapGroup *group, QsnapGroupSnapshot *snapshot, gpointer news)
+{
+  g_string_append (news, qsnap_group_snapshot_get_sealed (snapshot) ? " memory" : " unsealed");
+}
+
+static void
+take_result (G_GNUC_UNUSED GObject *source, GAsyncResult *result, gpointer place)
+{
+  *(GAsyncResult **)place = g_object_ref (result);
+}
+
+static void
+scenario_group (const char *address, const char *folder)
+{
+  g_autoptr (QsnapSession) session = open_session (address);
+  g_autoptr (QsnapGroup) group = qsnap_group_new ();
+  g_autoptr (QsnapSnapshotOptions) options = options_for (folder, "snapshot");
+  g_autoptr (QsnapSnapshotOptions) second_options = options_for (folder, "second");
+  g_autoptr (GString) news = g_string_new (NULL);
+  g_autoptr (QsnapGroupSnapshot) first = NULL, loaded = NULL, second = NULL;
+  g_autoptr (GAsyncResult) result = NULL;
+  g_autoptr (GError) error = NULL;
+  g_auto (GStrv) names = NULL;
+
+  g_assert_true (qsnap_group_add_session (group, session, "web", NULL, &error));
+  g_assert_false (qsnap_group_add_session (group, session, "db", NULL, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
+  g_clear_error (&error);
+  g_signal_connect (group, "point-in-time-reached", G_CALLBACK (on_group_point), news);
+  g_signal_connect (group, "memory-complete", G_CALLBACK (on_group_memory), news);
+  first = qsnap_group_instant_snapshot (group, options, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_cmpstr (news->str, ==, " point memory");
+  g_assert_cmpint (qsnap_group_snapshot_get_overlap_us (first), >, 0);
+  loaded = qsnap_group_snapshot_load (qsnap_group_snapshot_get_directory (first), NULL, &error);
+  g_assert_no_error (error);
+  names = qsnap_group_snapshot_dup_names (loaded);
+  g_assert_cmpstr (names[0], ==, "web");
+  g_assert_true (qsnap_group_snapshot_verify (loaded, NULL, &error));
+
+  qsnap_group_instant_snapshot_async (group, second_options, NULL, take_result, &result);
+  while (result == NULL)
+    g_main_context_iteration (NULL, TRUE);
+  second = qsnap_group_instant_snapshot_finish (group, result, &error);
+  g_assert_no_error (error);
+  g_assert_cmpstr (news->str, ==, " point memory point memory");
+}
+
+static void
 scenario_progress (const char *address, const char *folder)
 {
   g_autoptr (QsnapSession) session = open_session (address);
@@ -640,6 +695,7 @@ main (int argc, char **argv)
     { "capture-async", scenario_capture_async },
     { "progress", scenario_progress },
     { "cancel", scenario_cancel },
+    { "group", scenario_group },
     { "errors", scenario_errors },
     { "revert", scenario_revert },
     { "throwing-handler", scenario_throwing_handler },

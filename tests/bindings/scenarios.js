@@ -16,6 +16,8 @@ Gio._promisify(Qsnap.Session.prototype, 'wait_settled_async', 'wait_settled_fini
 Gio._promisify(Qsnap.Session.prototype, 'quit_async', 'quit_finish');
 Gio._promisify(Qsnap.Snapshot.prototype, 'restore_async', 'restore_finish');
 Gio._promisify(Qsnap.Snapshot, 'load_async', 'load_finish');
+Gio._promisify(Qsnap.Group.prototype, 'instant_snapshot_async', 'instant_snapshot_finish');
+Gio._promisify(Qsnap.GroupSnapshot, 'load_async', 'load_finish');
 
 const CYCLES = 1000;
 const SKIPPED = 77;
@@ -133,6 +135,26 @@ async function captureAsync(address, folder) {
   assertIsGood(snapshot, folder);
   const loaded = await Qsnap.Snapshot.load_async(snapshot.directory, null);
   assertEqual(loaded.pause_us, snapshot.pause_us);
+}
+
+async function group(address, folder) {
+  const session = openSession(address);
+  const guests = new Qsnap.Group();
+  assert(guests.add_session(session, 'web', null));
+  assertFails(Gio.IOErrorEnum, Gio.IOErrorEnum.INVALID_ARGUMENT, () => guests.add_session(session, 'db', null));
+  assertEqual(guests.names.join(), 'web');
+  let news = noteSignals(guests);
+  const snapshot = guests.instant_snapshot(optionsFor(folder), null);
+  assertEqual(news.join(', '), IN_ORDER);
+  assert(snapshot.overlap_us > 0 && snapshot.skew_us === 0, snapshot.overlap_us);
+  const loaded = await Qsnap.GroupSnapshot.load_async(fileOf(folder, 'snapshot'), null);
+  assertEqual(loaded.names.join(), 'web');
+  assertEqual(loaded.find_snapshot('db'), null);
+  assert(loaded.snapshots.get_item(0).sealed && loaded.verify(null));
+
+  news = noteSignals(guests);
+  assert((await guests.instant_snapshot_async(optionsFor(folder, 'second'), null)).sealed);
+  assertEqual(news.join(', '), IN_ORDER);
 }
 
 function progress(address, folder) {
@@ -319,6 +341,7 @@ const scenarios = {
   'capture-async': captureAsync,
   'progress': progress,
   'cancel': cancel,
+  'group': group,
   'errors': errors,
   'revert': revert,
   'throwing-handler': throwingHandler,

@@ -145,6 +145,31 @@ def capture_async(address, folder):
     assert_is_good(outcome[0], folder)
 
 
+def group(address, folder):
+    """One guest is a group, too."""
+    session = open_session(address)
+    guests = Qsnap.Group()
+    assert guests.add_session(session, 'web', None)
+    assert_raises(Gio.io_error_quark(), Gio.IOErrorEnum.INVALID_ARGUMENT, guests.add_session, session, 'db', None)
+    assert guests.props.names == ['web'] and list(guests.get_sessions()) == [session]
+    news = note_signals(guests)
+    snapshot = guests.instant_snapshot(options_for(folder), None)
+    assert news == IN_ORDER and snapshot.props.sealed, news
+    assert snapshot.props.overlap_us > 0 and snapshot.props.skew_us == 0, snapshot.props.overlap_us
+    outcome = []
+    Qsnap.GroupSnapshot.load_async(path_of(folder, 'snapshot'), None, lambda _, result: outcome.append(result))
+    iterate_until(lambda: outcome)
+    loaded = Qsnap.GroupSnapshot.load_finish(outcome[0])
+    assert loaded.props.names == ['web'] and loaded.find_snapshot('db') is None
+    assert [one.props.sealed for one in loaded.props.snapshots] == [True] and loaded.verify(None)
+
+    news = note_signals(guests)
+    outcome = []
+    guests.instant_snapshot_async(options_for(folder, 'second'), None, lambda _, result: outcome.append(result))
+    iterate_until(lambda: outcome)
+    assert guests.instant_snapshot_finish(outcome[0]).props.sealed and news == IN_ORDER, news
+
+
 def capture_steps(session, options, cancellable=None):
     """The idiom of docs/bindings.md: phase, bytes done and in all, until it is sealed."""
     outcome = []
@@ -359,6 +384,7 @@ SCENARIOS = {
     'capture-async': capture_async,
     'progress': progress,
     'cancel': cancel,
+    'group': group,
     'errors': errors,
     'revert': revert,
     'throwing-handler': throwing_handler,

@@ -144,6 +144,33 @@ void scenario_capture_async (string address, string folder) throws GLib.Error {
   assert_is_good (snapshot, folder);
 }
 
+void scenario_group (string address, string folder) throws GLib.Error {
+  var session = open_session (address);
+  var guests = new Qsnap.Group ();
+  var news = new News ();
+  guests.add_session (session, "web", null);
+  assert_throws (new IOError.INVALID_ARGUMENT ("").domain, IOError.INVALID_ARGUMENT,
+                 () => guests.add_session (session, "db", null));
+  guests.point_in_time_reached.connect ((snapshot) => news.text += snapshot.sealed ? " sealed" : " point");
+  guests.memory_complete.connect ((snapshot) => news.text += snapshot.sealed ? " memory" : " unsealed");
+  var snapshot = guests.instant_snapshot (options_for (folder));
+  assert_news (news, IN_ORDER);
+  assert_true (snapshot.overlap_us > 0 && snapshot.skew_us == 0);
+  var loaded = Qsnap.GroupSnapshot.load (file_of (folder, "snapshot"));
+  assert_cmpstr (loaded.names[0], CompareOperator.EQ, "web");
+  assert_true (loaded.find_snapshot ("db") == null && loaded.find_snapshot ("web").sealed && loaded.verify ());
+
+  var loop = new MainLoop ();
+  AsyncResult? result = null;
+  guests.instant_snapshot_async.begin (options_for (folder, "second"), null, (source, given) => {
+    result = given;
+    loop.quit ();
+  });
+  loop.run ();
+  assert_true (guests.instant_snapshot_async.end (result).sealed);
+  assert_news (news, IN_ORDER);
+}
+
 void scenario_progress (string address, string folder) throws GLib.Error {
   var session = open_session (address);
   uint64 done = 0;
@@ -373,6 +400,7 @@ Scenario? find (string name) {
   case "capture-async": return scenario_capture_async;
   case "progress": return scenario_progress;
   case "cancel": return scenario_cancel;
+  case "group": return scenario_group;
   case "errors": return scenario_errors;
   case "revert": return scenario_revert;
   case "throwing-handler": return scenario_throwing_handler;
