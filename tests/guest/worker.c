@@ -36,6 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "peer.h"
 #include "watchdog.h"
 
 #define MAGIC 0x71736e6170776b72ULL /* "qsnapwkr" */
@@ -873,6 +874,28 @@ command_efivar_get (const char *arguments, char *answer)
     answer_with (answer, "ok value=%s", value);
 }
 
+/* What was sent to the other guests and received from them, link by link. */
+static void
+command_peer (const char *arguments, char *answer)
+{
+  char numbers[128];
+
+  (void) arguments;
+  peer_describe (numbers, sizeof numbers);
+  answer_with (answer, "ok %s", numbers);
+}
+
+/* On all links whose other end is there; one message is under way on each from then on. */
+static void
+command_peer_begin (const char *arguments, char *answer)
+{
+  (void) arguments;
+  if (peer_begin ())
+    answer_with (answer, "ok");
+  else
+    answer_with (answer, "error nothing could be sent");
+}
+
 static void
 command_poweroff (const char *arguments, char *answer)
 {
@@ -936,6 +959,8 @@ static const struct
   { "write-random", command_write_random },
   { "efivar-set", command_efivar_set },
   { "efivar-get", command_efivar_get },
+  { "peer", command_peer },
+  { "peer-begin", command_peer_begin },
   { "poweroff", command_poweroff },
   { "reboot", command_reboot },
   { "panic", command_panic },
@@ -1097,6 +1122,7 @@ main (void)
   start_thread (verify_thread, NULL, 0);
   start_thread (tick_thread, NULL, 10);
 
+  peer_find ();
   channel_fd = open_channel ();
   say ("READY boot=%016llx disks=%u", (unsigned long long) boot_id, n_disks);
   serve_commands (channel_fd);
