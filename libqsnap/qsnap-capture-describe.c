@@ -127,20 +127,11 @@ timing_to_json (QsnapCapture *capture)
   return object;
 }
 
-static char *
-moment_to_text (gint64 moment)
-{
-  g_autoptr (GDateTime) seconds = g_date_time_new_from_unix_utc (moment / G_USEC_PER_SEC);
-  g_autoptr (GDateTime) time = g_date_time_add (seconds, moment % G_USEC_PER_SEC);
-
-  return g_date_time_format_iso8601 (time);
-}
-
 static JsonObject *
 describe (QsnapCapture *capture, JsonObject *memory)
 {
   g_auto (GStrv) warnings = qsnap_report_get_warnings (capture->report);
-  g_autofree char *time = moment_to_text (capture->moment);
+  g_autofree char *time = qsnap_time_to_text (capture->moment);
 
   return qsnap_json_object_new (
       "name", 's', capture->name, "id", 's', capture->id, "time", 's', time, "mode", 's',

@@ -118,15 +118,6 @@ qsnap_group_folder_note_snapshot (QsnapGroupFolder *self, guint guest, const cha
                                  id);
 }
 
-static char *
-time_to_text (gint64 time)
-{
-  g_autoptr (GDateTime) seconds = g_date_time_new_from_unix_utc (time / G_USEC_PER_SEC);
-  g_autoptr (GDateTime) exact = g_date_time_add (seconds, time % G_USEC_PER_SEC);
-
-  return g_date_time_format_iso8601 (exact);
-}
-
 gboolean
 qsnap_group_folder_note_times (QsnapGroupFolder *self,
                                gint64 first_stop,
@@ -135,7 +126,7 @@ qsnap_group_folder_note_times (QsnapGroupFolder *self,
                                GError **error)
 {
   gboolean stopped = first_stop != G_MAXINT64;
-  g_autofree char *time = time_to_text (stopped ? last_stop : g_get_real_time ());
+  g_autofree char *time = qsnap_time_to_text (stopped ? last_stop : g_get_real_time ());
 
   json_object_set_string_member (self->json, QSNAP_GROUP_TIME, time);
   json_object_set_int_member (self->json, QSNAP_GROUP_SKEW, stopped ? last_stop - first_stop : 0);

@@ -163,6 +163,15 @@ qsnap_json_get_array (JsonObject *object, const char *name)
   return object != NULL ? qsnap_json_array (json_object_get_member (object, name)) : NULL;
 }
 
+char *
+qsnap_time_to_text (gint64 time)
+{
+  g_autoptr (GDateTime) seconds = g_date_time_new_from_unix_utc (time / G_USEC_PER_SEC);
+  g_autoptr (GDateTime) exact = g_date_time_add (seconds, time % G_USEC_PER_SEC);
+
+  return g_date_time_format_iso8601 (exact);
+}
+
 const char *
 qsnap_enum_nick (GType type, gint value)
 {

@@ -28,6 +28,9 @@ JsonArray *qsnap_json_get_array (JsonObject *object, const char *name);
 const char *qsnap_enum_nick (GType type, gint value);
 gint qsnap_json_get_enum (JsonObject *object, const char *name, GType type, gint otherwise);
 
+/* As times are written: ISO 8601, in UTC; @time is microseconds since the epoch. */
+char *qsnap_time_to_text (gint64 time);
+
 /* Element @index, if it is an object or a string, else NULL. */
 JsonObject *qsnap_json_array_object (JsonArray *array, guint index);
 const char *qsnap_json_array_string (JsonArray *array, guint index);
