@@ -22,69 +22,54 @@ QSNAP_AVAILABLE_IN_1_0
 G_DECLARE_FINAL_TYPE (QsnapGroupSnapshot, qsnap_group_snapshot, QSNAP, GROUP_SNAPSHOT, GObject)
 
 QSNAP_AVAILABLE_IN_1_0
-QsnapGroupSnapshot *
-qsnap_group_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error);
+QsnapGroupSnapshot *qsnap_group_snapshot_load (GFile *directory, GCancellable *cancellable,
+                                               GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_group_snapshot_load_async (GFile *directory,
-                                      GCancellable *cancellable,
-                                      GAsyncReadyCallback callback,
-                                      gpointer user_data);
+void qsnap_group_snapshot_load_async (GFile *directory, GCancellable *cancellable,
+                                      GAsyncReadyCallback callback, gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
 QsnapGroupSnapshot *qsnap_group_snapshot_load_finish (GAsyncResult *result, GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
-QsnapGroupSnapshot *
-qsnap_group_snapshot_recover (GFile *directory, GCancellable *cancellable, GError **error);
+QsnapGroupSnapshot *qsnap_group_snapshot_recover (GFile *directory, GCancellable *cancellable,
+                                                  GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_group_snapshot_recover_async (GFile *directory,
-                                         GCancellable *cancellable,
-                                         GAsyncReadyCallback callback,
-                                         gpointer user_data);
+void qsnap_group_snapshot_recover_async (GFile *directory, GCancellable *cancellable,
+                                         GAsyncReadyCallback callback, gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
 QsnapGroupSnapshot *qsnap_group_snapshot_recover_finish (GAsyncResult *result, GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
-gboolean
-qsnap_group_snapshot_verify (QsnapGroupSnapshot *self, GCancellable *cancellable, GError **error);
+gboolean qsnap_group_snapshot_verify (QsnapGroupSnapshot *self, GCancellable *cancellable,
+                                      GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_group_snapshot_verify_async (QsnapGroupSnapshot *self,
-                                        GCancellable *cancellable,
-                                        GAsyncReadyCallback callback,
-                                        gpointer user_data);
+void qsnap_group_snapshot_verify_async (QsnapGroupSnapshot *self, GCancellable *cancellable,
+                                        GAsyncReadyCallback callback, gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
-gboolean
-qsnap_group_snapshot_verify_finish (QsnapGroupSnapshot *self, GAsyncResult *result, GError **error);
+gboolean qsnap_group_snapshot_verify_finish (QsnapGroupSnapshot *self, GAsyncResult *result,
+                                             GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
-GListModel *qsnap_group_snapshot_restore (QsnapGroupSnapshot *self,
-                                          QsnapRestoreOptions *options,
-                                          GCancellable *cancellable,
-                                          GError **error);
+GListModel *qsnap_group_snapshot_restore (QsnapGroupSnapshot *self, QsnapRestoreOptions *options,
+                                          GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_group_snapshot_restore_async (QsnapGroupSnapshot *self,
-                                         QsnapRestoreOptions *options,
-                                         GCancellable *cancellable,
-                                         GAsyncReadyCallback callback,
+void qsnap_group_snapshot_restore_async (QsnapGroupSnapshot *self, QsnapRestoreOptions *options,
+                                         GCancellable *cancellable, GAsyncReadyCallback callback,
                                          gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
-GListModel *qsnap_group_snapshot_restore_finish (QsnapGroupSnapshot *self,
-                                                 GAsyncResult *result,
+GListModel *qsnap_group_snapshot_restore_finish (QsnapGroupSnapshot *self, GAsyncResult *result,
                                                  GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
-gboolean qsnap_group_snapshot_delete (QsnapGroupSnapshot *self,
-                                      QsnapGroup *guests,
-                                      GCancellable *cancellable,
-                                      GError **error);
+gboolean qsnap_group_snapshot_delete (QsnapGroupSnapshot *self, QsnapGroup *guests,
+                                      GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_group_snapshot_delete_async (QsnapGroupSnapshot *self,
-                                        QsnapGroup *guests,
-                                        GCancellable *cancellable,
-                                        GAsyncReadyCallback callback,
+void qsnap_group_snapshot_delete_async (QsnapGroupSnapshot *self, QsnapGroup *guests,
+                                        GCancellable *cancellable, GAsyncReadyCallback callback,
                                         gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
-gboolean
-qsnap_group_snapshot_delete_finish (QsnapGroupSnapshot *self, GAsyncResult *result, GError **error);
+gboolean qsnap_group_snapshot_delete_finish (QsnapGroupSnapshot *self, GAsyncResult *result,
+                                             GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
 GFile *qsnap_group_snapshot_get_directory (QsnapGroupSnapshot *self);

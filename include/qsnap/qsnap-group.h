@@ -24,11 +24,8 @@ QSNAP_AVAILABLE_IN_1_0
 QsnapGroup *qsnap_group_new (void);
 
 QSNAP_AVAILABLE_IN_1_0
-gboolean qsnap_group_add_session (QsnapGroup *self,
-                                  QsnapSession *session,
-                                  const char *name,
-                                  QsnapSnapshotOptions *options,
-                                  GError **error);
+gboolean qsnap_group_add_session (QsnapGroup *self, QsnapSession *session, const char *name,
+                                  QsnapSnapshotOptions *options, GError **error);
 QSNAP_AVAILABLE_IN_1_0
 GListModel *qsnap_group_get_sessions (QsnapGroup *self);
 QSNAP_AVAILABLE_IN_1_0
@@ -37,18 +34,14 @@ QSNAP_AVAILABLE_IN_1_0
 QsnapSession *qsnap_group_find_session (QsnapGroup *self, const char *name);
 
 QSNAP_AVAILABLE_IN_1_0
-QsnapGroupSnapshot *qsnap_group_instant_snapshot (QsnapGroup *self,
-                                                  QsnapSnapshotOptions *options,
-                                                  GCancellable *cancellable,
-                                                  GError **error);
+QsnapGroupSnapshot *qsnap_group_instant_snapshot (QsnapGroup *self, QsnapSnapshotOptions *options,
+                                                  GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_group_instant_snapshot_async (QsnapGroup *self,
-                                         QsnapSnapshotOptions *options,
-                                         GCancellable *cancellable,
-                                         GAsyncReadyCallback callback,
+void qsnap_group_instant_snapshot_async (QsnapGroup *self, QsnapSnapshotOptions *options,
+                                         GCancellable *cancellable, GAsyncReadyCallback callback,
                                          gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
-QsnapGroupSnapshot *
-qsnap_group_instant_snapshot_finish (QsnapGroup *self, GAsyncResult *result, GError **error);
+QsnapGroupSnapshot *qsnap_group_instant_snapshot_finish (QsnapGroup *self, GAsyncResult *result,
+                                                         GError **error);
 
 G_END_DECLS
