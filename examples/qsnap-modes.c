@@ -210,6 +210,15 @@ snapshot_options (Options *options, const char *directory, GError **error)
   g_autoptr (QsnapSnapshotOptions) result = qsnap_snapshot_options_new (file);
 
   qsnap_snapshot_options_set_name (result, options->name);
+  qsnap_snapshot_options_set_description (result, options->description);
+  if (options->metadata != NULL)
+    {
+      g_autoptr (GVariant) metadata = metadata_from_words (NULL, options->metadata, error);
+
+      if (metadata == NULL)
+        return NULL;
+      qsnap_snapshot_options_set_metadata (result, metadata);
+    }
   qsnap_snapshot_options_set_allow_managed (result, options->allow_managed);
   qsnap_snapshot_options_set_max_pause_ms (result, (guint)MAX (options->max_pause_ms, 0));
   qsnap_snapshot_options_set_max_stall_ms (result, (guint)MAX (options->max_stall_ms, 0));

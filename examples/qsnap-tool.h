@@ -22,6 +22,8 @@ typedef struct
   /* snapshot */
   gboolean allow_managed;
   char *name;
+  char *description;
+  GStrv metadata;
   char *overlay_directory;
   int max_pause_ms;
   int max_stall_ms;
@@ -54,10 +56,16 @@ void clear_bar (void);
 
 /* Iterates until somebody quits it; what ends a program cancels meanwhile. */
 void run_loop (GMainLoop *loop, GCancellable *cancellable);
+/* For people. */
+char *size_text (guint64 bytes);
+char *time_text (QsnapSnapshot *snapshot, const char *format);
 
 void print_strings (GStrv strings, const char *prefix);
 JsonNode *strings_to_json (GStrv strings);
 void print_summary (QsnapSnapshot *snapshot);
+void print_about (QsnapSnapshot *snapshot);
+/* KEY=VALUE…, over what is there @before. */
+GVariant *metadata_from_words (GVariant *before, GStrv words, GError **error);
 JsonNode *snapshot_to_json (QsnapSnapshot *snapshot);
 QsnapSnapshot *load_snapshot (const char *directory, GError **error);
 QsnapSession *new_session (Options *options, const char *address);
@@ -82,6 +90,8 @@ gboolean find_nick (GType type, const char *nick, int *value);
 /* NULL, with the error, for what cannot be understood. */
 QsnapSnapshotOptions *snapshot_options (Options *options, const char *directory, GError **error);
 
+int run_list (Options *options, char **arguments);
+int run_describe (Options *options, char **arguments);
 int run_delete (Options *options, char **arguments);
 int run_revert (Options *options, char **arguments);
 int run_clone (Options *options, char **arguments);

@@ -47,13 +47,13 @@ print_json (JsonNode *node)
   return EXIT_OK;
 }
 
-static char *
+char *
 size_text (guint64 bytes)
 {
   return g_format_size_full (bytes, G_FORMAT_SIZE_IEC_UNITS);
 }
 
-static char *
+char *
 time_text (QsnapSnapshot *snapshot, const char *format)
 {
   g_autoptr (GDateTime) time = qsnap_snapshot_dup_time (snapshot);
@@ -68,10 +68,17 @@ snapshot_to_json (QsnapSnapshot *snapshot)
 {
   g_autoptr (JsonNode) node = qsnap_snapshot_dup_manifest (snapshot);
   JsonObject *object = json_node_get_object (node);
+  g_autofree char *description = qsnap_snapshot_dup_description (snapshot);
+  g_autoptr (GVariant) metadata = qsnap_snapshot_dup_metadata (snapshot);
 
   json_object_set_string_member (object, "directory",
                                  g_file_peek_path (qsnap_snapshot_get_directory (snapshot)));
   json_object_set_int_member (object, "pause-us", qsnap_snapshot_get_pause_us (snapshot));
+  json_object_set_boolean_member (object, "has-guest", qsnap_snapshot_has_guest (snapshot));
+  if (description != NULL)
+    json_object_set_string_member (object, "description", description);
+  if (metadata != NULL)
+    json_object_set_member (object, "metadata", json_gvariant_serialize (metadata));
 
   return g_steal_pointer (&node);
 }
@@ -154,6 +161,7 @@ print_summary (QsnapSnapshot *snapshot)
 
   g_print ("snapshot %s in %s\n", qsnap_snapshot_get_name (snapshot),
            g_file_peek_path (qsnap_snapshot_get_directory (snapshot)));
+  print_about (snapshot);
   g_print ("point in time %s\n", time);
   g_print ("QEMU %s, %s\n", version, machine);
   print_memory (snapshot);
@@ -505,50 +513,6 @@ run_show (Options *options, char **arguments)
 }
 
 static int
-print_list_json (GListModel *list)
-{
-  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_ARRAY);
-  JsonArray *array = json_array_new ();
-
-  for (guint i = 0; i < g_list_model_get_n_items (list); i++)
-    {
-      g_autoptr (QsnapSnapshot) snapshot = g_list_model_get_item (list, i);
-
-      json_array_add_element (array, snapshot_to_json (snapshot));
-    }
-  json_node_take_array (node, array);
-
-  return print_json (node);
-}
-
-static int
-run_list (Options *options, char **arguments)
-{
-  g_autoptr (GFile) parent = g_file_new_for_commandline_arg (arguments[0]);
-  g_autoptr (GError) error = NULL;
-  g_autoptr (GListModel) list = qsnap_snapshot_list (parent, NULL, &error);
-
-  if (list == NULL)
-    return fail (error);
-  if (options->json)
-    return print_list_json (list);
-
-  for (guint i = 0; i < g_list_model_get_n_items (list); i++)
-    {
-      g_autoptr (QsnapSnapshot) snapshot = g_list_model_get_item (list, i);
-      g_autofree char *time = time_text (snapshot, "%F %T");
-      g_autofree char *data = size_text (qsnap_snapshot_get_data_size (snapshot));
-      g_autofree char *directory = g_file_get_basename (qsnap_snapshot_get_directory (snapshot));
-
-      g_print ("%s  %10s  %6.1f ms  %s  (%s)\n", time, data,
-               (double)qsnap_snapshot_get_pause_us (snapshot) / 1e3,
-               qsnap_snapshot_get_name (snapshot), directory);
-    }
-
-  return EXIT_OK;
-}
-
-static int
 run_verify (Options *options, char **arguments)
 {
   g_autoptr (GError) error = NULL;
@@ -625,7 +589,10 @@ static const Command commands[] = {
   { "snapshot", "ADDRESS… DIR", "an instant snapshot of a guest, or of several at one instant", 2,
     G_MAXINT, run_snapshot },
   { "show", "DIR", "what a snapshot holds", 1, 1, run_show },
-  { "list", "DIR", "the snapshots in the folders below DIR, oldest first", 1, 1, run_list },
+  { "list", "DIR", "the snapshots in the folders below DIR, and which came from which", 1, 1,
+    run_list },
+  { "describe", "DIR [TEXT]", "say what a snapshot is for; --metadata: for programs", 1, 2,
+    run_describe },
   { "verify", "DIR", "compare every checksum, and look whether the disks' bases changed", 1, 1,
     run_verify },
   { "export", "DIR", "write the memory as QEMU's plain migration stream to stdout", 1, 1,
@@ -705,6 +672,10 @@ main (int argc, char **argv)
     { "json", 'j', 0, G_OPTION_ARG_NONE, &options.json, "print JSON", NULL },
     { "quiet", 'q', 0, G_OPTION_ARG_NONE, &options.quiet, "print errors only", NULL },
     { "name", 0, 0, G_OPTION_ARG_STRING, &options.name, "snapshot: its name, for people", "NAME" },
+    { "description", 0, 0, G_OPTION_ARG_STRING, &options.description,
+      "snapshot: what it is for, for people", "TEXT" },
+    { "metadata", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.metadata,
+      "snapshot, describe: for programs; may be repeated", "KEY=VALUE" },
     { "overlay-directory", 0, 0, G_OPTION_ARG_FILENAME, &options.overlay_directory,
       "snapshot: where the guest's new images go (default: beside the old)", "DIR" },
     { "allow-managed", 0, 0, G_OPTION_ARG_NONE, &options.allow_managed,
@@ -769,6 +740,8 @@ main (int argc, char **argv)
 
   status = run_command (&options, arguments);
   g_free (options.name);
+  g_free (options.description);
+  g_strfreev (options.metadata);
   g_free (options.overlay_directory);
   g_free (options.mode);
   g_free (options.fallback);

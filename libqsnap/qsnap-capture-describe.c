@@ -135,7 +135,8 @@ describe (QsnapCapture *capture, JsonObject *memory)
 
   return qsnap_json_object_new (
       "name", 's', capture->name, "id", 's', capture->id, "time", 's', time, "mode", 's',
-      qsnap_enum_nick (QSNAP_TYPE_SNAPSHOT_MODE, capture->guest->mode), "qemu", 'o',
+      qsnap_enum_nick (QSNAP_TYPE_SNAPSHOT_MODE, capture->guest->mode), "parent", 'o',
+      capture->parent != NULL ? json_object_ref (capture->parent) : NULL, "qemu", 'o',
       qemu_to_json (capture->guest), "guest", 'o', guest_to_json (capture->guest, memory), "disks",
       'a', disks_to_json (capture), "read-only-disks", 'a',
       capture->guest->read_only != NULL ? json_array_ref (capture->guest->read_only) : NULL,

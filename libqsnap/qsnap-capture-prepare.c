@@ -14,6 +14,7 @@
 #include "disk/qsnap-disk-check.h"
 #include "memory/qsnap-buffer.h"
 #include "memory/qsnap-io.h"
+#include "qsnap-about.h"
 #include "qsnap-capture-private.h"
 #include "qsnap-check.h"
 #include "qsnap-json.h"
@@ -618,9 +619,13 @@ qsnap_capture_prepare (QsnapCapture *capture, GError **error)
   if (!make_directory (capture, error))
     return FALSE;
 
+  qsnap_capture_find_parent (capture);
   plan_disks (capture);
   if (!qsnap_journal_start (&capture->journal, capture->dir_fd, capture->directory_made,
                             capture->id, capture->name, address, agent, guest, error) ||
+      !qsnap_about_write (capture->dir_fd,
+                          qsnap_snapshot_options_get_description (capture->options),
+                          qsnap_snapshot_options_get_metadata (capture->options), error) ||
       !prepare_disks (capture, error) ||
       (qsnap_capture_has_memory (capture) && !make_stream (capture, error)) ||
       !hold_shutdown (capture, error) ||

@@ -87,6 +87,8 @@ typedef struct
   gboolean copies_complete;
   gboolean point_in_time_told;
 
+  /* As the manifest says it; NULL: there is none. */
+  JsonObject *parent;
   QsnapSnapshot *snapshot;
   /* What a dead client knew of its snapshot; NULL if this is no recovery. */
   JsonObject *recovered;
@@ -113,6 +115,9 @@ void qsnap_capture_push_prepared (QsnapCapture *capture);
 
 /* The same for its migration, if there is one. */
 void qsnap_capture_push_migration (QsnapCapture *capture);
+
+/* Sets parent. */
+void qsnap_capture_find_parent (QsnapCapture *capture);
 
 /* What is to be done with @drive. */
 QsnapDiskTask *qsnap_capture_add_task (QsnapCapture *capture, QsnapDrive *drive);

@@ -111,6 +111,7 @@ qsnap_capture_clear (QsnapCapture *capture)
   g_clear_pointer (&capture->agent, qsnap_agent_free);
   g_clear_pointer (&capture->guest, qsnap_guest_free);
   g_clear_pointer (&capture->recovered, json_object_unref);
+  g_clear_pointer (&capture->parent, json_object_unref);
   qsnap_watch_unref (capture->watch);
   g_object_unref (capture->report);
   g_clear_object (&capture->directory);
@@ -346,6 +347,7 @@ take_snapshot (QsnapCapture *capture, GError **error)
 
   capture->snapshot =
       qsnap_snapshot_new_unsealed (capture->directory, qsnap_capture_describe (capture, NULL));
+  qsnap_snapshot_read_about (capture->snapshot, capture->dir_fd);
   if (!capture->plain)
     tell_point_in_time (capture);
 

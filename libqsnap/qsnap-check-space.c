@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "memory/qsnap-io.h"
+#include "qsnap-about.h"
 #include "qsnap-check.h"
 #include "qsnap-manifest.h"
+#include "qsnap-siblings.h"
 
 /* The directories that a capture writes to, and the room in them. */
 
@@ -211,6 +213,22 @@ check_overlay_directories (QsnapGuest *guest, GFile *directory, QsnapReport *rep
     }
 }
 
+/* What people call it has to be one snapshot of its folder. */
+static void
+check_unique (GFile *directory, const char *name, QsnapReport *report)
+{
+  g_autofree char *path = g_file_get_path (directory);
+  g_autofree char *absolute = path != NULL ? g_canonicalize_filename (path, NULL) : NULL;
+  g_autofree char *folder =
+      absolute != NULL ? qsnap_siblings_find_name (absolute, name, NULL) : NULL;
+
+  if (folder != NULL)
+    qsnap_report_add_problem (report, QSNAP_ERROR_EXISTS,
+                              "the snapshot in %s has the name \"%s\" already: give this one "
+                              "another (in one folder each has its own)",
+                              folder, name);
+}
+
 /* The default is the directory's own name, which may be any bytes. */
 static void
 check_name (QsnapSnapshotOptions *options, QsnapReport *report)
@@ -218,23 +236,44 @@ check_name (QsnapSnapshotOptions *options, QsnapReport *report)
   GFile *directory = qsnap_snapshot_options_get_directory (options);
   g_autofree char *name = g_strdup (qsnap_snapshot_options_get_name (options));
   g_autofree char *shown = NULL;
+  const char *problem;
 
   if (name == NULL && directory != NULL)
     name = g_file_get_basename (directory);
-  if (name == NULL || qsnap_name_is_valid (name))
+  if (name == NULL)
     return;
+
+  problem = qsnap_name_problem (name);
+  if (problem == NULL)
+    {
+      if (directory != NULL)
+        check_unique (directory, name, report);
+      return;
+    }
 
   shown = g_utf8_make_valid (name, -1);
   qsnap_report_take_problem (report, g_error_new (G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                                                  "\"%s\" is no valid name for a snapshot: give "
-                                                  "it another one",
-                                                  shown));
+                                                  "\"%s\" is no valid name for a snapshot, as %s: "
+                                                  "give it another one",
+                                                  shown, problem));
+}
+
+static void
+check_about (QsnapSnapshotOptions *options, QsnapReport *report)
+{
+  const char *problem = qsnap_about_problem (qsnap_snapshot_options_get_description (options),
+                                             qsnap_snapshot_options_get_metadata (options));
+
+  if (problem != NULL)
+    qsnap_report_take_problem (
+        report, g_error_new_literal (G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT, problem));
 }
 
 void
 qsnap_check_directories (QsnapGuest *guest, QsnapSnapshotOptions *options, QsnapReport *report)
 {
   check_name (options, report);
+  check_about (options, report);
   check_snapshot_directory (guest, qsnap_snapshot_options_get_directory (options), report);
   for (guint i = 0; i < guest->drives->len; i++)
     check_file_of_disk (g_ptr_array_index (guest->drives, i), report);

@@ -11,6 +11,7 @@
 
 #include "memory/qsnap-image.h"
 #include "memory/qsnap-io.h"
+#include "qsnap-about.h"
 #include "qsnap-delete-private.h"
 #include "qsnap-journal.h"
 #include "qsnap-json.h"
@@ -242,6 +243,8 @@ gboolean
 qsnap_delete_remove_files (QsnapDelete *deletion, GError **error)
 {
   static const char *const names[] = { "state",
+                                       QSNAP_ABOUT_FILE,
+                                       "." QSNAP_ABOUT_FILE ".new",
                                        QSNAP_IMAGE_JSON,
                                        "nvram.tmp",
                                        QSNAP_JOURNAL_FILE,

@@ -39,20 +39,29 @@ qsnap_manifest_corrupt (GError **error, const char *format, ...)
   return FALSE;
 }
 
-gboolean
-qsnap_name_is_valid (const char *name)
+const char *
+qsnap_name_problem (const char *name)
 {
   gsize length = strlen (name);
 
-  if (length == 0 || length > 255 || !g_utf8_validate (name, (gssize)length, NULL) ||
-      strcmp (name, ".") == 0 || strcmp (name, "..") == 0)
-    return FALSE;
+  if (length == 0)
+    return "it is empty";
+  if (length > QSNAP_MAX_NAME)
+    return "it has more than 255 bytes";
+  if (!g_utf8_validate (name, (gssize)length, NULL))
+    return "it is not UTF-8";
+  if (strcmp (name, ".") == 0 || strcmp (name, "..") == 0)
+    return "it is the name of a directory that is always there";
 
   for (const char *p = name; *p != '\0'; p = g_utf8_next_char (p))
-    if (*p == '/' || g_unichar_iscntrl (g_utf8_get_char (p)))
-      return FALSE;
+    {
+      if (*p == '/')
+        return "it has a slash in it";
+      if (g_unichar_iscntrl (g_utf8_get_char (p)))
+        return "it has a control character in it";
+    }
 
-  return TRUE;
+  return NULL;
 }
 
 /* --- checksum ------------------------------------------------------------------------------ */
@@ -188,6 +197,7 @@ check_manifest (JsonObject *manifest, GError **error)
                                                       { NULL, 0 } };
   static const QsnapManifestMember guest_members[] = { { "run-state", 's' }, { NULL, 0 } };
   JsonObject *qemu = qsnap_json_get_object (manifest, "qemu");
+  const char *problem;
 
   if (!qsnap_manifest_check_members (manifest, "", members, error) ||
       !qsnap_manifest_check_members (qemu, "qemu: ", qemu_members, error) ||
@@ -200,8 +210,9 @@ check_manifest (JsonObject *manifest, GError **error)
       qsnap_json_get_object (manifest, "memory") == NULL)
     return qsnap_manifest_corrupt (error, "memory is missing or wrong");
 
-  if (!qsnap_name_is_valid (qsnap_json_get_string (manifest, "name")))
-    return qsnap_manifest_corrupt (error, "name is not a valid name");
+  problem = qsnap_name_problem (qsnap_json_get_string (manifest, "name"));
+  if (problem != NULL)
+    return qsnap_manifest_corrupt (error, "name is not a valid name: %s", problem);
 
   return check_time (qsnap_json_get_string (manifest, "time"), error) &&
          qsnap_manifest_check_strings (qemu, "command-line", error) &&

@@ -46,7 +46,8 @@ gboolean qsnap_manifest_check_members (JsonObject *object,
 /* Of an array that may be missing. */
 gboolean qsnap_manifest_check_strings (JsonObject *object, const char *name, GError **error);
 
-/* Names that people give: UTF-8, 1 to 255 bytes, no control characters, no slash. */
-gboolean qsnap_name_is_valid (const char *name);
+/* Names that people give: which rule this one breaks, in words, or NULL. */
+#define QSNAP_MAX_NAME 255
+const char *qsnap_name_problem (const char *name);
 
 G_END_DECLS

@@ -4,6 +4,7 @@
 
 #include "memory/qsnap-checksum.h"
 #include "memory/qsnap-image-names.h"
+#include "qsnap-dependents.h"
 #include "qsnap-json.h"
 #include "qsnap-snapshot-private.h"
 
@@ -503,4 +504,87 @@ qsnap_snapshot_get_save_us (QsnapSnapshot *self)
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), -1);
 
   return get_int (self, "timing", "save-us", -1);
+}
+
+/**
+ * qsnap_snapshot_dup_id:
+ * @self: a snapshot
+ *
+ * Eight hexadecimal digits that tell it apart from all others, whatever its name or directory.
+ *
+ * Returns: (transfer full) (nullable): a copy; free with g_free()
+ *
+ * Since: 1.0
+ */
+char *
+qsnap_snapshot_dup_id (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return dup_string (self, NULL, "id");
+}
+
+/**
+ * qsnap_snapshot_dup_parent_id:
+ * @self: a snapshot
+ *
+ * Gets #QsnapSnapshot:parent-id.
+ *
+ * Returns: (transfer full) (nullable): a copy; free with g_free()
+ *
+ * Since: 1.0
+ */
+char *
+qsnap_snapshot_dup_parent_id (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return dup_string (self, "parent", "id");
+}
+
+/**
+ * qsnap_snapshot_dup_parent_name:
+ * @self: a snapshot
+ *
+ * Gets #QsnapSnapshot:parent-name.
+ *
+ * Returns: (transfer full) (nullable): a copy; free with g_free()
+ *
+ * Since: 1.0
+ */
+char *
+qsnap_snapshot_dup_parent_name (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), NULL);
+
+  return dup_string (self, "parent", "name");
+}
+
+/**
+ * qsnap_snapshot_has_guest:
+ * @self: a snapshot
+ *
+ * Whether a guest goes on from here at this moment: a QEMU holds its lock for writing on one of the
+ * overlays. That of an earlier snapshot is only read, and one that was taken with other modes than
+ * %QSNAP_DISK_MODE_OVERLAY has none.
+ *
+ * Returns: %TRUE if there is one
+ *
+ * Since: 1.0
+ */
+gboolean
+qsnap_snapshot_has_guest (QsnapSnapshot *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), FALSE);
+
+  for (guint i = 0; i < g_list_model_get_n_items (self->disks); i++)
+    {
+      g_autoptr (QsnapDisk) disk = g_list_model_get_item (self->disks, i);
+      const char *overlay = qsnap_disk_get_overlay (disk);
+
+      if (overlay != NULL && qsnap_image_is_written (overlay))
+        return TRUE;
+    }
+
+  return FALSE;
 }

@@ -47,6 +47,8 @@ struct _QsnapSnapshotOptions
   char *quiesce;
   QsnapCompression compression;
   gboolean huge_pages;
+  char *description;
+  GVariant *metadata;
 };
 
 G_DEFINE_FINAL_TYPE (QsnapSnapshotOptions, qsnap_snapshot_options, G_TYPE_OBJECT)
@@ -67,6 +69,8 @@ enum
   PROP_QUIESCE,
   PROP_COMPRESSION,
   PROP_HUGE_PAGES,
+  PROP_DESCRIPTION,
+  PROP_METADATA,
   N_PROPS
 };
 
@@ -82,6 +86,8 @@ qsnap_snapshot_options_finalize (GObject *object)
   g_clear_object (&self->disks);
   g_free (self->name);
   g_free (self->quiesce);
+  g_free (self->description);
+  g_clear_pointer (&self->metadata, g_variant_unref);
 
   G_OBJECT_CLASS (qsnap_snapshot_options_parent_class)->finalize (object);
 }
@@ -134,6 +140,12 @@ qsnap_snapshot_options_get_property (GObject *object, guint id, GValue *value, G
       break;
     case PROP_HUGE_PAGES:
       g_value_set_boolean (value, self->huge_pages);
+      break;
+    case PROP_DESCRIPTION:
+      g_value_set_string (value, self->description);
+      break;
+    case PROP_METADATA:
+      g_value_set_variant (value, self->metadata);
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -189,6 +201,12 @@ qsnap_snapshot_options_set_property (GObject *object,
     case PROP_HUGE_PAGES:
       qsnap_snapshot_options_set_huge_pages (self, g_value_get_boolean (value));
       break;
+    case PROP_DESCRIPTION:
+      qsnap_snapshot_options_set_description (self, g_value_get_string (value));
+      break;
+    case PROP_METADATA:
+      qsnap_snapshot_options_set_metadata (self, g_value_get_variant (value));
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     }
@@ -217,7 +235,7 @@ qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
    * QsnapSnapshotOptions:name:
    *
    * The snapshot's name, for people; %NULL for the base name of the directory. At most 255 bytes of
-   * UTF-8 without control characters and slashes.
+   * UTF-8 without control characters and slashes; no other snapshot in the same folder may have it.
    *
    * Since: 1.0
    */
@@ -351,6 +369,25 @@ qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
    * Since: 1.0
    */
   props[PROP_HUGE_PAGES] = g_param_spec_boolean ("huge-pages", NULL, NULL, FALSE, flags);
+  /**
+   * QsnapSnapshotOptions:description:
+   *
+   * What people say of the snapshot, at most 64 KiB of UTF-8. It can be changed later, with
+   * qsnap_snapshot_annotate().
+   *
+   * Since: 1.0
+   */
+  props[PROP_DESCRIPTION] = g_param_spec_string ("description", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshotOptions:metadata:
+   *
+   * What programs keep with the snapshot, a dictionary. It can be changed later, with
+   * qsnap_snapshot_annotate().
+   *
+   * Since: 1.0
+   */
+  props[PROP_METADATA] =
+      g_param_spec_variant ("metadata", NULL, NULL, G_VARIANT_TYPE_VARDICT, NULL, flags);
 
   g_object_class_install_properties (object_class, N_PROPS, props);
 }
@@ -960,4 +997,86 @@ qsnap_snapshot_options_set_huge_pages (QsnapSnapshotOptions *self, gboolean huge
 
   self->huge_pages = huge_pages;
   g_object_notify_by_pspec (G_OBJECT (self), props[PROP_HUGE_PAGES]);
+}
+
+/**
+ * qsnap_snapshot_options_get_description:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:description.
+ *
+ * Returns: (nullable): what people say of the snapshot
+ *
+ * Since: 1.0
+ */
+const char *
+qsnap_snapshot_options_get_description (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), NULL);
+
+  return self->description;
+}
+
+/**
+ * qsnap_snapshot_options_set_description:
+ * @self: options
+ * @description: (nullable): what people say of the snapshot
+ *
+ * Sets #QsnapSnapshotOptions:description.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_description (QsnapSnapshotOptions *self, const char *description)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (g_strcmp0 (self->description, description) == 0)
+    return;
+
+  g_free (self->description);
+  self->description = g_strdup (description);
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_DESCRIPTION]);
+}
+
+/**
+ * qsnap_snapshot_options_get_metadata:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:metadata.
+ *
+ * Returns: (transfer none) (nullable): what programs keep with the snapshot, `a{sv}`
+ *
+ * Since: 1.0
+ */
+GVariant *
+qsnap_snapshot_options_get_metadata (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), NULL);
+
+  return self->metadata;
+}
+
+/**
+ * qsnap_snapshot_options_set_metadata:
+ * @self: options
+ * @metadata: (nullable): what programs keep with the snapshot, a dictionary of the type `a{sv}`; a
+ *   floating one is taken
+ *
+ * Sets #QsnapSnapshotOptions:metadata.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_metadata (QsnapSnapshotOptions *self, GVariant *metadata)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+  g_return_if_fail (metadata == NULL || g_variant_is_of_type (metadata, G_VARIANT_TYPE_VARDICT));
+
+  if (self->metadata == metadata)
+    return;
+
+  g_clear_pointer (&self->metadata, g_variant_unref);
+  self->metadata = metadata != NULL ? g_variant_ref_sink (metadata) : NULL;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_METADATA]);
 }

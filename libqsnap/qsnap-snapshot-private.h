@@ -4,6 +4,7 @@
 
 #include <json-glib/json-glib.h>
 
+#include "qsnap-about.h"
 #include "qsnap/qsnap.h"
 
 G_BEGIN_DECLS
@@ -22,6 +23,8 @@ struct _QsnapSnapshot
   gboolean sealed;
   /* It was sealed once; its deletion has begun, or has ended. */
   gboolean deleting;
+  /* Guarded by lock, too. */
+  QsnapAbout about;
 };
 
 /* A copy. */
@@ -50,5 +53,8 @@ void qsnap_snapshot_add_warning (QsnapSnapshot *snapshot, const char *warning);
 
 /* It is not a snapshot any more (or is one again). */
 void qsnap_snapshot_set_deleting (QsnapSnapshot *snapshot, gboolean deleting);
+
+/* What is said of it, from its directory; what cannot be read is nothing. */
+void qsnap_snapshot_read_about (QsnapSnapshot *snapshot, int dir_fd);
 
 G_END_DECLS

@@ -78,6 +78,11 @@ enum
   PROP_MEMORY_US,
   PROP_RESUME_US,
   PROP_SAVE_US,
+  PROP_ID,
+  PROP_PARENT_ID,
+  PROP_PARENT_NAME,
+  PROP_DESCRIPTION,
+  PROP_METADATA,
   N_PROPS
 };
 
@@ -102,6 +107,7 @@ qsnap_snapshot_finalize (GObject *object)
   g_clear_object (&self->disks);
   g_clear_pointer (&self->manifest, json_object_unref);
   g_free (self->name);
+  qsnap_about_clear (&self->about);
   g_mutex_clear (&self->lock);
 
   G_OBJECT_CLASS (qsnap_snapshot_parent_class)->finalize (object);
@@ -179,6 +185,21 @@ qsnap_snapshot_get_property (GObject *object, guint id, GValue *value, GParamSpe
       break;
     case PROP_SAVE_US:
       g_value_set_int64 (value, qsnap_snapshot_get_save_us (self));
+      break;
+    case PROP_ID:
+      g_value_take_string (value, qsnap_snapshot_dup_id (self));
+      break;
+    case PROP_PARENT_ID:
+      g_value_take_string (value, qsnap_snapshot_dup_parent_id (self));
+      break;
+    case PROP_PARENT_NAME:
+      g_value_take_string (value, qsnap_snapshot_dup_parent_name (self));
+      break;
+    case PROP_DESCRIPTION:
+      g_value_take_string (value, qsnap_snapshot_dup_description (self));
+      break;
+    case PROP_METADATA:
+      g_value_take_variant (value, qsnap_snapshot_dup_metadata (self));
       break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -383,6 +404,54 @@ install_manifest_properties (GParamFlags flags)
 }
 
 static void
+install_set_properties (GParamFlags flags)
+{
+  /**
+   * QsnapSnapshot:id:
+   *
+   * Eight hexadecimal digits that tell it apart from all others, whatever its name or directory.
+   *
+   * Since: 1.0
+   */
+  props[PROP_ID] = g_param_spec_string ("id", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshot:parent-id:
+   *
+   * The #QsnapSnapshot:id of the snapshot that the guest came from: the last one that was taken of
+   * it before, or the one that it was brought back from. Only snapshots that were in the same
+   * folder when this one was taken are looked at. %NULL for the first, and where that is not known.
+   *
+   * Since: 1.0
+   */
+  props[PROP_PARENT_ID] = g_param_spec_string ("parent-id", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshot:parent-name:
+   *
+   * The name of the snapshot with #QsnapSnapshot:parent-id.
+   *
+   * Since: 1.0
+   */
+  props[PROP_PARENT_NAME] = g_param_spec_string ("parent-name", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshot:description:
+   *
+   * What people say of it; see qsnap_snapshot_annotate().
+   *
+   * Since: 1.0
+   */
+  props[PROP_DESCRIPTION] = g_param_spec_string ("description", NULL, NULL, NULL, flags);
+  /**
+   * QsnapSnapshot:metadata:
+   *
+   * What programs keep with it; see qsnap_snapshot_annotate().
+   *
+   * Since: 1.0
+   */
+  props[PROP_METADATA] =
+      g_param_spec_variant ("metadata", NULL, NULL, G_VARIANT_TYPE_VARDICT, NULL, flags);
+}
+
+static void
 qsnap_snapshot_class_init (QsnapSnapshotClass *klass)
 {
   GObjectClass *object_class = G_OBJECT_CLASS (klass);
@@ -393,6 +462,7 @@ qsnap_snapshot_class_init (QsnapSnapshotClass *klass)
 
   install_fixed_properties (flags);
   install_manifest_properties (flags);
+  install_set_properties (flags);
   g_object_class_install_properties (object_class, N_PROPS, props);
 }
 
@@ -608,15 +678,17 @@ qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error
 
   manifest = read_manifest (dir_fd, &deleting, error);
   good = manifest != NULL && has_good_memory (dir_fd, manifest, error);
-  close (dir_fd);
   if (!good)
     {
+      close (dir_fd);
       prefix_with_path (error, directory);
       return NULL;
     }
 
   self = qsnap_snapshot_new_unsealed (directory, g_steal_pointer (&manifest));
   qsnap_snapshot_set_deleting (self, deleting);
+  qsnap_snapshot_read_about (self, dir_fd);
+  close (dir_fd);
 
   return self;
 }

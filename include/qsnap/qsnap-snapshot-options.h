@@ -92,5 +92,13 @@ QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_snapshot_options_get_huge_pages (QsnapSnapshotOptions *self);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_snapshot_options_set_huge_pages (QsnapSnapshotOptions *self, gboolean huge_pages);
+QSNAP_AVAILABLE_IN_1_0
+const char *qsnap_snapshot_options_get_description (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_description (QsnapSnapshotOptions *self, const char *description);
+QSNAP_AVAILABLE_IN_1_0
+GVariant *qsnap_snapshot_options_get_metadata (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_metadata (QsnapSnapshotOptions *self, GVariant *metadata);
 
 G_END_DECLS

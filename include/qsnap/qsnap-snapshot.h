@@ -97,6 +97,17 @@ QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_snapshot_delete_finish (QsnapSnapshot *self, GAsyncResult *result, GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_annotate (QsnapSnapshot *self, const char *description, GVariant *metadata,
+                                  GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_annotate_async (QsnapSnapshot *self, const char *description,
+                                    GVariant *metadata, GCancellable *cancellable,
+                                    GAsyncReadyCallback callback, gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_annotate_finish (QsnapSnapshot *self, GAsyncResult *result,
+                                         GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
 GFile *qsnap_snapshot_get_directory (QsnapSnapshot *self);
 QSNAP_AVAILABLE_IN_1_0
 const char *qsnap_snapshot_get_name (QsnapSnapshot *self);
@@ -143,5 +154,18 @@ QSNAP_AVAILABLE_IN_1_0
 gint64 qsnap_snapshot_get_resume_us (QsnapSnapshot *self);
 QSNAP_AVAILABLE_IN_1_0
 gint64 qsnap_snapshot_get_save_us (QsnapSnapshot *self);
+
+QSNAP_AVAILABLE_IN_1_0
+char *qsnap_snapshot_dup_id (QsnapSnapshot *self);
+QSNAP_AVAILABLE_IN_1_0
+char *qsnap_snapshot_dup_parent_id (QsnapSnapshot *self);
+QSNAP_AVAILABLE_IN_1_0
+char *qsnap_snapshot_dup_parent_name (QsnapSnapshot *self);
+QSNAP_AVAILABLE_IN_1_0
+char *qsnap_snapshot_dup_description (QsnapSnapshot *self);
+QSNAP_AVAILABLE_IN_1_0
+GVariant *qsnap_snapshot_dup_metadata (QsnapSnapshot *self);
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_has_guest (QsnapSnapshot *self);
 
 G_END_DECLS

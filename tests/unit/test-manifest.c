@@ -278,17 +278,17 @@ test_names (void)
   g_autofree char *longest = g_strnfill (255, 'x');
   g_autofree char *too_long = g_strnfill (256, 'x');
 
-  g_assert_true (qsnap_name_is_valid ("a"));
-  g_assert_true (qsnap_name_is_valid ("before the upgrade, 23.11. – ü"));
-  g_assert_true (qsnap_name_is_valid ("..."));
-  g_assert_true (qsnap_name_is_valid (longest));
-  g_assert_false (qsnap_name_is_valid (too_long));
-  g_assert_false (qsnap_name_is_valid (""));
-  g_assert_false (qsnap_name_is_valid ("."));
-  g_assert_false (qsnap_name_is_valid (".."));
-  g_assert_false (qsnap_name_is_valid ("a/b"));
-  g_assert_false (qsnap_name_is_valid ("a\tb"));
-  g_assert_false (qsnap_name_is_valid ("\xff"));
+  g_assert_null (qsnap_name_problem ("a"));
+  g_assert_null (qsnap_name_problem ("before the upgrade, 23.11. – ü"));
+  g_assert_null (qsnap_name_problem ("..."));
+  g_assert_null (qsnap_name_problem (longest));
+  g_assert_nonnull (qsnap_name_problem (too_long));
+  g_assert_nonnull (qsnap_name_problem (""));
+  g_assert_nonnull (qsnap_name_problem ("."));
+  g_assert_nonnull (qsnap_name_problem (".."));
+  g_assert_nonnull (strstr (qsnap_name_problem ("a/b"), "slash"));
+  g_assert_nonnull (qsnap_name_problem ("a\tb"));
+  g_assert_nonnull (qsnap_name_problem ("\xff"));
 }
 
 /* --- no file ------------------------------------------------------------------------------- */

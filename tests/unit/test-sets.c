@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Snapshots of one folder: what came from what, names, what is said of them. */
+
+#include "fixture.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+
+static void
+set_up (Fixture *fixture, gconstpointer style, guint n_drives)
+{
+  fixture_set_up (fixture, GPOINTER_TO_INT (style), n_drives);
+  fixture_open (fixture);
+}
+
+static QsnapSnapshot *
+load (Fixture *fixture, const char *name)
+{
+  g_autoptr (GFile) directory = fixture_file (fixture, name);
+  g_autoptr (GError) error = NULL;
+  QsnapSnapshot *snapshot = qsnap_snapshot_load (directory, NULL, &error);
+
+  g_assert_no_error (error);
+  return snapshot;
+}
+
+/* --- parents ------------------------------------------------------------------------------- */
+
+static void
+assert_parent (QsnapSnapshot *snapshot, QsnapSnapshot *parent)
+{
+  g_autofree char *parent_id = qsnap_snapshot_dup_parent_id (snapshot);
+  g_autofree char *parent_name = qsnap_snapshot_dup_parent_name (snapshot);
+  g_autofree char *id = parent != NULL ? qsnap_snapshot_dup_id (parent) : NULL;
+
+  g_assert_cmpstr (parent_id, ==, id);
+  g_assert_cmpstr (parent_name, ==, parent != NULL ? qsnap_snapshot_get_name (parent) : NULL);
+}
+
+static void
+test_chain (gconstpointer style)
+{
+  Fixture fixture;
+  g_autoptr (QsnapSnapshot) first = NULL, second = NULL, third = NULL, loaded = NULL;
+
+  set_up (&fixture, style, 2);
+  first = fixture_capture_well (&fixture, "z-first");
+  second = fixture_capture_well (&fixture, "m-second");
+  third = fixture_capture_well (&fixture, "a-third");
+  assert_parent (first, NULL);
+  assert_parent (second, first);
+  loaded = load (&fixture, "a-third");
+  assert_parent (loaded, second);
+  fixture_clear (&fixture);
+}
+
+/* The guest stays on its image, so the latest counts, whatever order the folder has. */
+static void
+test_copies (gconstpointer style)
+{
+  static const char *const names[] = { "b", "a", "c", "0" };
+  Fixture fixture;
+  g_autoptr (QsnapSnapshot) before = NULL;
+
+  set_up (&fixture, style, 1);
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+      g_autoptr (QsnapSnapshotOptions) options = fixture_options (&fixture, names[i]);
+      g_autoptr (QsnapSnapshot) snapshot = NULL;
+      g_autoptr (GError) error = NULL;
+
+      qsnap_snapshot_options_set_disk_mode (options, QSNAP_DISK_MODE_COPY);
+      snapshot = qsnap_session_instant_snapshot (fixture.session, options, NULL, &error);
+      g_assert_no_error (error);
+      assert_parent (snapshot, before);
+      g_set_object (&before, snapshot);
+    }
+  fixture_clear (&fixture);
+}
+
+/* --- names --------------------------------------------------------------------------------- */
+
+static void
+assert_name_refused (Fixture *fixture, const char *name, GQuark domain, int code, const char *word)
+{
+  g_autoptr (QsnapSnapshotOptions) options = fixture_options (fixture, "another");
+  g_autofree char *before = fixture_describe (fixture);
+  g_autofree char *after = NULL;
+  g_autoptr (GError) error = NULL;
+
+  qsnap_snapshot_options_set_name (options, name);
+  g_assert_null (qsnap_session_instant_snapshot (fixture->session, options, NULL, &error));
+  g_assert_error (error, domain, code);
+  if (strstr (error->message, word) == NULL)
+    g_error ("no \"%s\" in: %s", word, error->message);
+  after = fixture_describe (fixture);
+  g_assert_cmpstr (before, ==, after);
+}
+
+static void
+test_names (gconstpointer style)
+{
+  Fixture fixture;
+  g_autoptr (QsnapSnapshotOptions) options = NULL;
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  g_autofree char *manifest = NULL, *deleted = NULL;
+  g_autoptr (GError) error = NULL;
+
+  set_up (&fixture, style, 1);
+  options = fixture_options (&fixture, "monday");
+  qsnap_snapshot_options_set_name (options, "before the upgrade");
+  snapshot = qsnap_session_instant_snapshot (fixture.session, options, NULL, &error);
+  g_assert_no_error (error);
+  assert_name_refused (&fixture, "before the upgrade", QSNAP_ERROR, QSNAP_ERROR_EXISTS, "monday");
+  assert_name_refused (&fixture, "a/b", G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT, "slash");
+  assert_name_refused (&fixture, "", G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT, "empty");
+
+  /* Half deleted, it still has its name. */
+  manifest = fixture_path (&fixture, "monday/snapshot.json");
+  deleted = fixture_path (&fixture, "monday/deleted.json");
+  g_assert_cmpint (g_rename (manifest, deleted), ==, 0);
+  assert_name_refused (&fixture, "before the upgrade", QSNAP_ERROR, QSNAP_ERROR_EXISTS, "monday");
+  fixture_clear (&fixture);
+}
+
+/* --- what is said -------------------------------------------------------------------------- */
+
+static GVariant *
+some_metadata (void)
+{
+  return g_variant_new_parsed ("{'origin': <'nightly'>, 'build': <uint64 18446744073709551615>, "
+                               "'tags': <['a', 'ü \"quoted\"']>, 'when': <@mx nothing>}");
+}
+
+static void
+assert_about (QsnapSnapshot *snapshot, const char *description, GVariant *metadata)
+{
+  g_autofree char *found = qsnap_snapshot_dup_description (snapshot);
+  g_autoptr (GVariant) data = qsnap_snapshot_dup_metadata (snapshot);
+
+  g_assert_cmpstr (found, ==, description);
+  g_assert_true (data == metadata ||
+                 (data != NULL && metadata != NULL && g_variant_equal (data, metadata)));
+}
+
+static void
+test_about (gconstpointer style)
+{
+  Fixture fixture;
+  g_autoptr (QsnapSnapshotOptions) options = NULL;
+  g_autoptr (QsnapSnapshot) snapshot = NULL, loaded = NULL, changed = NULL, bare = NULL;
+  g_autoptr (GVariant) metadata = g_variant_ref_sink (some_metadata ());
+  g_autoptr (GError) error = NULL;
+
+  set_up (&fixture, style, 1);
+  options = fixture_options (&fixture, "snapshot");
+  qsnap_snapshot_options_set_description (options, "two\nlines");
+  qsnap_snapshot_options_set_metadata (options, metadata);
+  snapshot = qsnap_session_instant_snapshot (fixture.session, options, NULL, &error);
+  g_assert_no_error (error);
+  assert_about (snapshot, "two\nlines", metadata);
+  loaded = load (&fixture, "snapshot");
+  assert_about (loaded, "two\nlines", metadata);
+
+  qsnap_snapshot_annotate (loaded, "another", NULL, NULL, &error);
+  g_assert_no_error (error);
+  assert_about (loaded, "another", NULL);
+  changed = load (&fixture, "snapshot");
+  assert_about (changed, "another", NULL);
+  g_assert_true (qsnap_snapshot_verify (changed, NULL, &error));
+  g_assert_no_error (error);
+
+  qsnap_snapshot_annotate (loaded, NULL, NULL, NULL, &error);
+  g_assert_no_error (error);
+  bare = load (&fixture, "snapshot");
+  assert_about (bare, NULL, NULL);
+  qsnap_session_delete_snapshot (fixture.session, bare, NULL, &error);
+  g_assert_no_error (error);
+  fixture_clear (&fixture);
+}
+
+/* Nothing that is said can spoil a snapshot. */
+static void
+test_damaged_about (gconstpointer style)
+{
+  static const char *const texts[] = {
+    "",
+    "[",
+    "{}",
+    "{\"format\": \"qsnap-about\", \"schema\": 2, \"description\": \"x\"}",
+    "{\"format\": \"qsnap-about\", \"schema\": 1, \"description\": \"x\", \"metadata\": \"{'a'\"}",
+    "{\"format\": \"qsnap-about\", \"schema\": 1, \"metadata\": \"[1, 2]\"}"
+  };
+  Fixture fixture;
+  g_autofree char *path = NULL;
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  g_autofree char *huge = g_strnfill (64 * 1024 + 1, 'x');
+  g_autoptr (GError) error = NULL;
+
+  set_up (&fixture, style, 1);
+  g_object_unref (fixture_capture_well (&fixture, "snapshot"));
+  path = fixture_path (&fixture, "snapshot/about.json");
+  for (guint i = 0; i < G_N_ELEMENTS (texts); i++)
+    {
+      g_autoptr (QsnapSnapshot) loaded = NULL;
+
+      g_assert_true (g_file_set_contents (path, texts[i], -1, NULL));
+      loaded = load (&fixture, "snapshot");
+      assert_about (loaded, NULL, NULL);
+    }
+
+  snapshot = load (&fixture, "snapshot");
+  g_assert_false (qsnap_snapshot_annotate (snapshot, huge, NULL, NULL, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
+  g_clear_error (&error);
+  g_assert_false (
+      qsnap_snapshot_annotate (snapshot, "x", g_variant_new_string ("y"), NULL, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
+  g_clear_error (&error);
+  g_assert_true (qsnap_snapshot_annotate (snapshot, "good", NULL, NULL, &error));
+  g_assert_no_error (error);
+  fixture_clear (&fixture);
+}
+
+static void
+on_annotated (GObject *source, GAsyncResult *async, gpointer user_data)
+{
+  FixtureResult *result = user_data;
+
+  result->done = TRUE;
+  qsnap_snapshot_annotate_finish (QSNAP_SNAPSHOT (source), async, &result->error);
+}
+
+static void
+test_async (gconstpointer style)
+{
+  Fixture fixture;
+  FixtureResult result = { 0 };
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  g_autoptr (GVariant) metadata = g_variant_ref_sink (some_metadata ());
+
+  set_up (&fixture, style, 0);
+  snapshot = fixture_capture_well (&fixture, "snapshot");
+  qsnap_snapshot_annotate_async (snapshot, "later", some_metadata (), NULL, on_annotated, &result);
+  fixture_wait_result (&result);
+  g_assert_no_error (result.error);
+  assert_about (snapshot, "later", metadata);
+  fixture_clear (&fixture);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+
+  fixture_add ("/sets/chain", test_chain);
+  fixture_add ("/sets/copies", test_copies);
+  fixture_add ("/sets/names", test_names);
+  fixture_add ("/sets/about", test_about);
+  fixture_add ("/sets/damaged-about", test_damaged_about);
+  fixture_add ("/sets/async", test_async);
+
+  return g_test_run ();
+}
