@@ -85,8 +85,18 @@ own_base (QsnapDrive *drive)
     json_object_set_string_member (base, "snapshot", drive->internal_name);
   if (drive->chain != NULL && *drive->chain != NULL)
     json_object_set_array_member (base, "chain", chain_to_json (drive));
+  if (drive->merged_files != NULL)
+    json_object_set_array_member (base, "merged", json_array_ref (drive->merged_files));
 
   return base;
+}
+
+static JsonObject *
+source_to_json (QsnapDrive *drive)
+{
+  return qsnap_json_object_new (
+      "file", 's', drive->file, "chain", 'a', chain_to_json (drive), "merged", 'a',
+      drive->merged_files != NULL ? json_array_ref (drive->merged_files) : NULL, NULL);
 }
 
 static JsonObject *
@@ -109,9 +119,6 @@ qsnap_capture_describe_disk (QsnapDrive *drive, const char *directory)
       "size", 'i', MAX (drive->size, 0), "nvram-block", 's', drive->nvram_block, "mode", 's',
       qsnap_enum_nick (QSNAP_TYPE_DISK_MODE, drive->mode), "base", 'o',
       in_new ? new_base (drive, directory) : own_base (drive), "source", 'o',
-      in_new ? qsnap_json_object_new ("file", 's', drive->file, "chain", 'a', chain_to_json (drive),
-                                      NULL)
-             : NULL,
-      "overlay", 'o', drive->mode == QSNAP_DISK_MODE_OVERLAY ? overlay_to_json (drive) : NULL,
-      NULL);
+      in_new ? source_to_json (drive) : NULL, "overlay", 'o',
+      drive->mode == QSNAP_DISK_MODE_OVERLAY ? overlay_to_json (drive) : NULL, NULL);
 }

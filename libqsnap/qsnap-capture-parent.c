@@ -41,10 +41,23 @@ was_reverted (QsnapDrive *drive, JsonObject *disk, const char *folder)
          qsnap_is_same_file (base, drive->chain[0]);
 }
 
+/* What was merged away since its QEMU was started is still on the command line of that. */
+static void
+inherit_merged (QsnapDrive *drive, JsonObject *disk)
+{
+  JsonArray *merged = qsnap_json_get_array (qsnap_manifest_disk_source (disk), "merged");
+
+  g_clear_pointer (&drive->merged_files, json_array_unref);
+  if (merged != NULL)
+    drive->merged_files = json_array_ref (merged);
+}
+
 static gboolean
 is_parent (ParentSearch *search, const QsnapSibling *sibling)
 {
   JsonArray *disks = qsnap_json_get_array (sibling->manifest, "disks");
+
+  gboolean found = FALSE;
 
   for (guint i = 0; i < json_array_get_length (disks); i++)
     for (guint j = 0; j < search->drives->len; j++)
@@ -53,12 +66,14 @@ is_parent (ParentSearch *search, const QsnapSibling *sibling)
         QsnapDrive *drive = search->drives->pdata[j];
         const char *next = next_image (disk);
 
-        if (drive->file != NULL && ((next != NULL && qsnap_is_same_file (next, drive->file)) ||
-                                    was_reverted (drive, disk, sibling->folder)))
-          return TRUE;
+        if (drive->file == NULL || ((next == NULL || !qsnap_is_same_file (next, drive->file)) &&
+                                    !was_reverted (drive, disk, sibling->folder)))
+          continue;
+        found = TRUE;
+        inherit_merged (drive, disk);
       }
 
-  return FALSE;
+  return found;
 }
 
 /* Of several the latest: with a clone or a copy, the guest stays on its image. */
@@ -71,11 +86,12 @@ look_at (const QsnapSibling *sibling, gpointer data, GError **error)
   g_autoptr (GDateTime) time = NULL;
   g_autofree char *directory = NULL;
 
-  if (sibling->manifest == NULL || sibling->deleting || id == NULL || !is_parent (search, sibling))
+  if (sibling->manifest == NULL || sibling->deleting || id == NULL)
     return TRUE;
 
   time = g_date_time_new_from_iso8601 (text, NULL);
-  if (search->time != NULL && g_date_time_compare (time, search->time) < 0)
+  if ((search->time != NULL && g_date_time_compare (time, search->time) < 0) ||
+      !is_parent (search, sibling))
     return TRUE;
 
   g_clear_pointer (&search->time, g_date_time_unref);

@@ -118,8 +118,9 @@ choose_node (GPtrArray *names, GPtrArray *drivers, const char *format)
   return g_strdup (chosen);
 }
 
+/* QEMU's node of @file, or NULL. */
 static gboolean
-find_base_node (Check *check, QsnapDeleteDisk *disk, GError **error)
+find_node (Check *check, const char *path, const char *format, char **found, GError **error)
 {
   QsnapGuest *guest = check->deletion->guest;
   g_autoptr (JsonNode) reply = qsnap_qmp_run (&guest->qmp, "query-named-block-nodes",
@@ -141,16 +142,16 @@ find_base_node (Check *check, QsnapDeleteDisk *disk, GError **error)
                                   ? qsnap_drive_resolve_file (&guest->qmp, guest->process, filename)
                                   : NULL;
 
-      if (file == NULL || name == NULL || driver == NULL || !qsnap_is_same_file (file, disk->base))
+      if (file == NULL || name == NULL || driver == NULL || !qsnap_is_same_file (file, path))
         continue;
       g_ptr_array_add (names, (gpointer)name);
       g_ptr_array_add (drivers, (gpointer)driver);
     }
 
-  disk->base_node = choose_node (names, drivers, disk->base_format);
-  if (disk->base_node == NULL)
-    object (check, "QEMU has %s open %u times, or not at all: which node is under %s?", disk->base,
-            names->len, disk->overlay);
+  *found = choose_node (names, drivers, format);
+  if (*found == NULL)
+    object (check, "QEMU has %s open %u times, or not at all: which node is meant?", path,
+            names->len);
 
   return TRUE;
 }
@@ -165,25 +166,45 @@ chain_has (QsnapDrive *drive, const char *file)
   return FALSE;
 }
 
+/* The guest goes on in a later snapshot's overlay: the base has to be right below ours. */
+static gboolean
+take_middle (Check *check, QsnapDeleteDisk *disk, QsnapDrive *drive, GError **error)
+{
+  guint at = 0;
+
+  while (!qsnap_is_same_file (drive->chain[at], disk->overlay))
+    at++;
+  if (drive->chain[at + 1] == NULL || !qsnap_is_same_file (drive->chain[at + 1], disk->base))
+    {
+      object (check, "drive %s of the guest has %s, which does not stand on %s there",
+              qsnap_drive_label (drive), disk->overlay, disk->base);
+      return TRUE;
+    }
+
+  disk->top_node = g_strdup (drive->node);
+
+  return find_node (check, disk->overlay, "qcow2", &disk->overlay_node, error) &&
+         find_node (check, disk->base, disk->base_format, &disk->base_node, error);
+}
+
 static gboolean
 check_drive (Check *check, QsnapDeleteDisk *disk, QsnapDrive *drive, GError **error)
 {
   gboolean has_base;
 
-  if (drive->file == NULL)
+  if (drive->file == NULL || disk->overlay_node != NULL)
     return TRUE;
 
   if (qsnap_is_same_file (drive->file, disk->overlay))
     {
       disk->overlay_node = g_strdup (drive->node);
-      return find_base_node (check, disk, error);
+      return find_node (check, disk->base, disk->base_format, &disk->base_node, error);
     }
+  if (chain_has (drive, disk->overlay))
+    return take_middle (check, disk, drive, error);
 
   has_base = qsnap_is_same_file (drive->file, disk->base) || chain_has (drive, disk->base);
-  if (chain_has (drive, disk->overlay))
-    object (check, "drive %s of the guest goes on in %s, which stands on %s",
-            qsnap_drive_label (drive), drive->file, disk->overlay);
-  else if (has_base && qsnap_delete_needs_merge (disk))
+  if (has_base && qsnap_delete_needs_merge (disk))
     object (check,
             "drive %s of the guest is on %s, which stands on %s or is it: this is not the "
             "guest that goes on in %s",
@@ -299,8 +320,9 @@ check_dependents (Check *check, GError **error)
   for (guint i = 0; i < deletion->internal->len; i++)
     g_ptr_array_add (images, (gpointer)file_of_internal (deletion->internal->pdata[i]));
 
-  return images->len == 0 || qsnap_dependents_find (deletion->path, images, check->reasons,
-                                                    deletion->cancellable, error);
+  return images->len == 0 ||
+         qsnap_dependents_find (deletion->path, images, qsnap_delete_can_follow, deletion,
+                                check->reasons, deletion->cancellable, error);
 }
 
 /* --- all of it ----------------------------------------------------------------------------- */

@@ -83,6 +83,19 @@ qsnap_delete_find_drive (GPtrArray *drives, const char *file)
 }
 
 static gboolean
+stands_on (QsnapDrive *drive, const char *file)
+{
+  if (drive->file != NULL && qsnap_is_same_file (drive->file, file))
+    return TRUE;
+
+  for (guint i = 0; drive->chain != NULL && drive->chain[i] != NULL; i++)
+    if (qsnap_is_same_file (drive->chain[i], file))
+      return TRUE;
+
+  return FALSE;
+}
+
+static gboolean
 is_on_overlay (QsnapDelete *deletion, QsnapDeleteDisk *disk, gboolean *on_overlay, GError **error)
 {
   QsnapGuest *guest = deletion->guest;
@@ -91,7 +104,9 @@ is_on_overlay (QsnapDelete *deletion, QsnapDeleteDisk *disk, gboolean *on_overla
   if (drives == NULL)
     return FALSE;
 
-  *on_overlay = qsnap_delete_find_drive (drives, disk->overlay) != NULL;
+  *on_overlay = FALSE;
+  for (guint i = 0; i < drives->len; i++)
+    *on_overlay |= stands_on (drives->pdata[i], disk->overlay);
 
   return TRUE;
 }
@@ -130,7 +145,9 @@ merge_live (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error)
                        .data = deletion,
                        .job = job,
                        .overlay = disk->overlay_node,
-                       .base = disk->base_node };
+                       .base = disk->base_node,
+                       .top = disk->top_node,
+                       .backing_file = disk->top_node != NULL ? disk->base : NULL };
   GError *failure = NULL;
 
   if (disk->state == QSNAP_DELETE_WAITING &&
@@ -299,5 +316,5 @@ qsnap_delete_merge (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error
     }
 
   return qsnap_delete_resume (deletion, error) && release_overlay (deletion, disk, error) &&
-         remove_overlay (disk, error);
+         qsnap_delete_relink (deletion, disk, error) && remove_overlay (disk, error);
 }

@@ -34,6 +34,8 @@ typedef struct
   /* The guest of the session writes to the overlay: names of nodes. */
   char *overlay_node;
   char *base_node;
+  /* It writes to this one, which stands on the overlay: a later snapshot was taken. */
+  char *top_node;
 } QsnapDeleteDisk;
 
 typedef struct
@@ -56,6 +58,9 @@ typedef struct
   GPtrArray *images;
   GPtrArray *internal;
 
+  /* Descriptors of the directories of the snapshots that will stand on a base, locked. */
+  GHashTable *heirs;
+
   /* Of the session; NULL without one. */
   QsnapGuest *guest;
   QsnapWatch *watch;
@@ -70,6 +75,15 @@ gboolean qsnap_delete_needs_merge (const QsnapDeleteDisk *disk);
 
 /* Everything that is against it is one error. Finds the nodes, too. */
 gboolean qsnap_delete_check (QsnapDelete *deletion, GError **error);
+
+/* What stands on an overlay that is merged: can the snapshot in @folder stand on the base instead?
+ * Is a QsnapDependentFunc; @data is the deletion. Keeps it locked. */
+gboolean
+qsnap_delete_can_follow (const char *folder, JsonObject *manifest, JsonObject *disk, gpointer data);
+/* The base has all that the overlay has: who stands on the overlay now stands on the base. */
+gboolean qsnap_delete_relink (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error);
+/* Whose guest came from this one came from this one's parent now. */
+gboolean qsnap_delete_pass_on (QsnapDelete *deletion, GError **error);
 
 /* deleting.json. Where there is none, nothing was done. */
 gboolean qsnap_delete_read_journal (QsnapDelete *deletion, GError **error);

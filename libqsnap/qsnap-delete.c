@@ -17,7 +17,8 @@
 #include "qsnap-snapshot-private.h"
 
 /* A deletion from top to bottom. The overlay of each disk is merged into its base, so that the
- * guest's disk is the base again; then the memory is removed. Whoever dies on the way leaves
+ * guest's disk is the base again, or what stood on the overlay stands on the base; then the memory
+ * is removed. Whoever dies on the way leaves
  * deleted.json, and can be followed by another who does the rest. */
 
 /* --- begin and end ------------------------------------------------------------------------- */
@@ -29,6 +30,7 @@ disk_free (gpointer data)
 
   g_free (disk->overlay_node);
   g_free (disk->base_node);
+  g_free (disk->top_node);
   g_free (disk);
 }
 
@@ -175,10 +177,17 @@ clear (QsnapDelete *deletion)
   g_ptr_array_unref (deletion->disks);
   g_ptr_array_unref (deletion->images);
   g_ptr_array_unref (deletion->internal);
+  g_hash_table_unref (deletion->heirs);
   g_clear_pointer (&deletion->manifest, json_object_unref);
   if (deletion->dir_fd >= 0)
     close (deletion->dir_fd);
   g_free (deletion->path);
+}
+
+static void
+close_fd (gpointer fd)
+{
+  close (GPOINTER_TO_INT (fd));
 }
 
 /* --- the order ----------------------------------------------------------------------------- */
@@ -281,7 +290,7 @@ static gboolean delete (QsnapDelete *deletion, GError **error)
 
   set_phase (deletion, QSNAP_PHASE_SETTLING);
 
-  return qsnap_delete_remove_files (deletion, error);
+  return qsnap_delete_pass_on (deletion, error) && qsnap_delete_remove_files (deletion, error);
 }
 
 gboolean
@@ -296,7 +305,9 @@ qsnap_delete_run (QsnapSnapshot *snapshot,
                            .dir_fd = -1,
                            .disks = g_ptr_array_new_with_free_func (disk_free),
                            .images = g_ptr_array_new_with_free_func (g_free),
-                           .internal = g_ptr_array_new () };
+                           .internal = g_ptr_array_new (),
+                           .heirs =
+                               g_hash_table_new_full (g_str_hash, g_str_equal, g_free, close_fd) };
   gboolean deleted = delete (&deletion, error);
 
   clear (&deletion);

@@ -31,6 +31,8 @@ typedef struct
   GPtrArray *reasons;
   /* Overlays of snapshots that are reasons already. */
   GHashTable *explained;
+  QsnapDependentFunc can_follow;
+  gpointer data;
   GCancellable *cancellable;
 } Search;
 
@@ -139,6 +141,20 @@ qsnap_image_stands_on (const char *image, const char *below)
   return path == NULL || (below != NULL && qsnap_is_same_file (path, below));
 }
 
+char *
+qsnap_image_dup_backing (const char *image)
+{
+  int fd = open (image, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  g_autofree char *name = NULL;
+  g_autofree char *folder = g_path_get_dirname (image);
+  gboolean is_qcow2 = fd >= 0 && read_backing_name (fd, &name);
+
+  if (fd >= 0)
+    close (fd);
+
+  return is_qcow2 && name != NULL ? path_of_backing (name, folder) : NULL;
+}
+
 static const char *
 image_below (Search *search, const char *folder, int fd)
 {
@@ -212,13 +228,15 @@ explain (Search *search, const char *overlay, char *reason)
 {
   if (overlay != NULL)
     g_hash_table_add (search->explained, g_strdup (overlay));
-  if (!g_ptr_array_find_with_equal_func (search->reasons, reason, g_str_equal, NULL))
+  if (reason != NULL &&
+      !g_ptr_array_find_with_equal_func (search->reasons, reason, g_str_equal, NULL))
     g_ptr_array_add (search->reasons, g_strdup (reason));
   g_free (reason);
 }
 
+/* A snapshot that is half deleted follows nobody. */
 static void
-look_at_manifest (Search *search, const char *folder, JsonObject *manifest)
+look_at_manifest (Search *search, const char *folder, JsonObject *manifest, gboolean deleting)
 {
   JsonArray *disks = qsnap_json_get_array (manifest, "disks");
 
@@ -226,9 +244,14 @@ look_at_manifest (Search *search, const char *folder, JsonObject *manifest)
     {
       JsonObject *disk = qsnap_json_array_object (disks, i);
       const char *image = image_below_disk (search, folder, disk);
+      const char *overlay = qsnap_json_get_string (qsnap_json_get_object (disk, "overlay"), "file");
 
-      if (image != NULL)
-        explain (search, qsnap_json_get_string (qsnap_json_get_object (disk, "overlay"), "file"),
+      if (image == NULL)
+        continue;
+      if (!deleting && search->can_follow (folder, manifest, disk, search->data))
+        explain (search, overlay, NULL);
+      else
+        explain (search, overlay,
                  g_strdup_printf ("snapshot %s (%s) stands on %s",
                                   qsnap_json_get_string (manifest, "name"), folder, image));
     }
@@ -279,12 +302,13 @@ static void
 look_at_directory (Search *search, const char *folder, int dir_fd)
 {
   g_autoptr (JsonObject) manifest = qsnap_manifest_read (dir_fd, NULL);
+  gboolean deleting = manifest == NULL;
   QsnapJournal journal = { 0 };
 
-  if (manifest == NULL)
+  if (deleting)
     manifest = qsnap_manifest_read_deleted (dir_fd, NULL);
   if (manifest != NULL)
-    look_at_manifest (search, folder, manifest);
+    look_at_manifest (search, folder, manifest, deleting);
   else if (qsnap_journal_read (&journal, dir_fd, NULL))
     look_at_journal (search, folder, journal.json);
   else
@@ -336,6 +360,8 @@ look_beside (Search *search, const char *own, GError **error)
 gboolean
 qsnap_dependents_find (const char *own,
                        GPtrArray *images,
+                       QsnapDependentFunc can_follow,
+                       gpointer data,
                        GPtrArray *reasons,
                        GCancellable *cancellable,
                        GError **error)
@@ -343,7 +369,7 @@ qsnap_dependents_find (const char *own,
   g_autoptr (GHashTable) explained = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   g_autoptr (GHashTable) seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   g_autofree char *parent = g_path_get_dirname (own);
-  Search search = { images, reasons, explained, cancellable };
+  Search search = { images, reasons, explained, can_follow, data, cancellable };
 
   if (!look_beside (&search, own, error))
     return FALSE;

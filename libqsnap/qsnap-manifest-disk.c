@@ -177,6 +177,7 @@ check_base (JsonObject *disk, GError **error)
 
   return check_image (base, "disks: base: ", places_of_base (mode), error) &&
          qsnap_manifest_check_strings (base, "chain", error) &&
+         qsnap_manifest_check_strings (base, "merged", error) &&
          (backing == NULL || check_image (backing, "disks: base: backing: ", 0, error));
 }
 

@@ -113,10 +113,19 @@ qsnap_qemu_img_commit (const char *overlay,
                        GCancellable *cancellable,
                        GError **error)
 {
-  const char *const commit[] = { "qemu-img", "commit", "-q", "-f", "qcow2", overlay, NULL };
+  const char *const commit[] = { "qemu-img", "commit", "-q", "-d", "-f", "qcow2", overlay, NULL };
 
   return check_overlay (overlay, base, cancellable, error) &&
          qsnap_qemu_img_run (commit, NULL, cancellable, error);
+}
+
+gboolean
+qsnap_qemu_img_rebase (const char *image, const char *base, const char *format, GError **error)
+{
+  const char *const rebase[] = { "qemu-img", "rebase", "-q", "-u",   "-f",  "qcow2",
+                                 "-b",       base,     "-F", format, image, NULL };
+
+  return qsnap_qemu_img_run (rebase, NULL, NULL, error);
 }
 
 JsonNode *

@@ -22,12 +22,16 @@ gboolean qsnap_qemu_img_run (const char *const *command,
                              GCancellable *cancellable,
                              GError **error);
 
-/* Brings what @overlay holds into @base. It must be a qcow2 image that stands on @base, and is as
- * good as empty afterwards: doing it again changes nothing. */
+/* Brings what @overlay holds into @base. It must be a qcow2 image that stands on @base, and stays
+ * as it is: what stands on it sees no difference, and doing it again changes nothing. */
 gboolean qsnap_qemu_img_commit (const char *overlay,
                                 const char *base,
                                 GCancellable *cancellable,
                                 GError **error);
+
+/* Has the header of a qcow2 image name another @base, which has the same content. */
+gboolean
+qsnap_qemu_img_rebase (const char *image, const char *base, const char *format, GError **error);
 
 /* What is known of a qcow2 image, which may be in use. */
 JsonNode *qsnap_qemu_img_info (const char *file, GError **error);

@@ -23,8 +23,11 @@ delete_job (QsnapOperation *operation, gpointer snapshot, GCancellable *cancella
  * is for the last pass then. In its phase %QSNAP_PHASE_MERGING #QsnapSession:bytes-done of
  * #QsnapSession:bytes-total are merged; both grow while the guest writes.
  *
- * Only the newest snapshot of the guest can be deleted: an earlier one's overlay is the base of the
- * next. What else may stand on an image is asked as for qsnap_snapshot_delete().
+ * It may be any of its snapshots. The overlay of an earlier one is the base of the next: what stood
+ * on the overlay then stands on the base, and the manifests of later snapshots are written anew; a
+ * #QsnapSnapshot that was loaded before has to be loaded again. What has to see the disk as the
+ * deleted snapshot has it, a revert of it for example, is in the way. What else may stand on an
+ * image is asked as for qsnap_snapshot_delete().
  *
  * If it is cancelled or fails before all is merged, the guest goes on in the overlay that it had.
  * If anything was merged by then the snapshot is one no more, and deleting it again does the rest;

@@ -11,8 +11,9 @@
  * @error: return location for an error
  *
  * Deletes the snapshot of a guest that does not run: what the guest wrote since is merged from the
- * overlays into the bases, so that **the guest's disks are the bases again**; then the overlays,
- * the memory and the directory are removed. For an overlay that does not exist any more there is
+ * overlays into the bases, so that **the guest's disks are the bases again**, or what stood on the
+ * overlays stands on the bases, if it is not the newest; then the overlays, the memory and the
+ * directory are removed. For an overlay that does not exist any more there is
  * nothing to merge, and its base is left as it is. For a guest that runs there is
  * qsnap_session_delete_snapshot().
  *

@@ -106,6 +106,7 @@ qsnap_drive_free (QsnapDrive *drive)
   g_free (drive->filename);
   g_free (drive->file);
   g_strfreev (drive->chain);
+  g_clear_pointer (&drive->merged_files, json_array_unref);
   g_free (drive->detect_zeroes);
   g_free (drive->nvram_block);
   g_free (drive->backing_format);

@@ -25,7 +25,9 @@ typedef struct
   char *file;
   /* The images below it in its backing chain, absolute; those without a local file are left out. */
   GStrv chain;
-  /* Of the first of them, where it is right below; else NULL. */
+  /* Those that were below it and were merged away, when a snapshot was deleted; NULL: not known. */
+  JsonArray *merged_files;
+  /* Of the first of the chain, where it is right below; else NULL. */
   char *backing_format;
   gint64 size;
   gboolean direct;

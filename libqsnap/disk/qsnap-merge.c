@@ -197,12 +197,14 @@ end (QsnapMerge *merge, JsonObject *job, GError **error)
 static gboolean
 start (QsnapMerge *merge, GError **error)
 {
-  return qsnap_qmp_do (merge->qmp, "block-commit",
-                       qsnap_json_node_new ("job-id", 's', merge->job, "device", 's',
-                                            merge->overlay, "base-node", 's', merge->base,
-                                            "auto-finalize", 'b', FALSE, "auto-dismiss", 'b', FALSE,
-                                            NULL),
-                       error);
+  return qsnap_qmp_do (
+      merge->qmp, "block-commit",
+      qsnap_json_node_new ("job-id", 's', merge->job, "device", 's',
+                           merge->top != NULL ? merge->top : merge->overlay, "top-node", 's',
+                           merge->top != NULL ? merge->overlay : NULL, "base-node", 's',
+                           merge->base, "backing-file", 's', merge->backing_file, "auto-finalize",
+                           'b', FALSE, "auto-dismiss", 'b', FALSE, NULL),
+      error);
 }
 
 static gboolean

@@ -8,8 +8,8 @@
 G_BEGIN_DECLS
 
 /* Brings what a guest that runs has written into an overlay back into its base, after which it
- * writes to the base. A job of QEMU does it, which a client that dies leaves running: the next one
- * takes it up by its name. */
+ * writes to the base, or what stood on the overlay stands on the base. A job of QEMU does it, which
+ * a client that dies leaves running: the next one takes it up by its name. */
 
 typedef struct
 {
@@ -34,6 +34,10 @@ typedef struct
   /* Names of nodes. */
   const char *overlay;
   const char *base;
+  /* What the guest writes to, where that is not the overlay but stands on it; and what then stands
+   * on the base is to name as its backing file. */
+  const char *top;
+  const char *backing_file;
 
   /* The job's own. */
   gboolean completing;

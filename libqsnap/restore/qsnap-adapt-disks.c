@@ -41,8 +41,13 @@ same_file (const char *one, const char *other)
 static guint
 depth_in (const QsnapRevertDisk *disk, const char *image, SameFunc same)
 {
-  for (guint depth = 0; disk->files[depth] != NULL; depth++)
+  guint depth = 0;
+
+  for (; disk->files[depth] != NULL; depth++)
     if (same (image, disk->files[depth]))
+      return depth;
+  for (guint i = 0; disk->merged != NULL && disk->merged[i] != NULL; i++)
+    if (same (image, disk->merged[i]))
       return depth;
 
   return G_MAXUINT;

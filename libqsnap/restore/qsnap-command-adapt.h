@@ -23,6 +23,9 @@ typedef struct
   const char *const *files;
   /* The qcow2 image that the revert has instead. */
   const char *overlay;
+  /* What it may have been started on, too, and is there no more: it was merged into one of the
+   * files. NULL: none. */
+  const char *const *merged;
 } QsnapRevertDisk;
 
 /* A RAM block that is to be mapped from a file. */

@@ -104,14 +104,10 @@ keep (QsnapRestore *restore, char *string)
   return string;
 }
 
-/* The image that the guest had, then what that stands on: it may have been started on any of them.
- */
 static const char *const *
-files_of_disk (QsnapRestore *restore, JsonObject *source)
+take_files (QsnapRestore *restore, const char *image, JsonArray *array)
 {
-  JsonArray *chain = qsnap_json_get_array (source, "chain");
-  const char *image = qsnap_json_get_string (source, "file");
-  guint n = chain != NULL ? json_array_get_length (chain) : 0;
+  guint n = array != NULL ? json_array_get_length (array) : 0;
   const char **files = g_new0 (const char *, n + 2);
   guint at = 0;
 
@@ -119,7 +115,7 @@ files_of_disk (QsnapRestore *restore, JsonObject *source)
     files[at++] = image;
   for (guint i = 0; i < n; i++)
     {
-      const char *below = qsnap_json_array_string (chain, i);
+      const char *below = qsnap_json_array_string (array, i);
 
       if (below != NULL)
         files[at++] = below;
@@ -138,10 +134,14 @@ list_disks (QsnapRestore *restore)
   for (guint i = 0; i < json_array_get_length (disks); i++)
     {
       JsonObject *object = qsnap_json_array_object (disks, i);
+      JsonObject *source = qsnap_manifest_disk_source (object);
       QsnapRevertDisk disk = { NULL };
 
       disk.label = qsnap_json_get_string (object, "device");
-      disk.files = files_of_disk (restore, qsnap_manifest_disk_source (object));
+      /* The image that the guest had, then what that stands on: it may have been started on any. */
+      disk.files = take_files (restore, qsnap_json_get_string (source, "file"),
+                               qsnap_json_get_array (source, "chain"));
+      disk.merged = take_files (restore, NULL, qsnap_json_get_array (source, "merged"));
       disk.overlay = keep (restore, g_strdup_printf ("%s/disk%u.qcow2", restore->path, i));
       g_array_append_val (restore->disks, disk);
     }

@@ -14,6 +14,7 @@ job_free (gpointer data)
   g_clear_pointer (&job->options, json_object_unref);
   g_free (job->top);
   g_free (job->base);
+  g_free (job->backing_file);
   g_free (job);
 }
 
@@ -229,6 +230,23 @@ mark_nodes (MockQemu *mock, MockJob *job, gboolean in_use)
     }
 }
 
+/* Of what stands on @top. */
+static void
+rewrite_headers (MockQemu *mock, MockJob *job, MockNode *base)
+{
+  for (GList *l = mock->graph->nodes; l != NULL; l = l->next)
+    {
+      MockNode *node = l->data;
+      MockNode *file = mock_graph_find (mock, node->file);
+      MockQcow2 header;
+
+      if (g_strcmp0 (node->backing, job->top) == 0 && mock_qcow2_read (file, &header))
+        mock_graph_write_qcow2 (file, header.size,
+                                job->backing_file != NULL ? job->backing_file : base->filename,
+                                base->driver, NULL);
+    }
+}
+
 /* Everything above @top sits on @base afterwards. An active commit leaves the overlay as it was,
  * backing and all. */
 static void
@@ -237,6 +255,8 @@ pivot (MockQemu *mock, MockJob *job)
   MockNode *base = mock_graph_find (mock, job->base);
   MockNode *file = mock_graph_find (mock, base->file);
 
+  if (!job->active)
+    rewrite_headers (mock, job, base);
   mock_graph_replace (mock, job->top, job->base, NULL);
   if (job->active)
     {
@@ -406,6 +426,7 @@ block_commit (MockQemu *mock, JsonObject *arguments, GError **error)
   job->top = g_strdup (top->name);
   job->base = g_strdup (base->name);
   job->active = top == root;
+  job->backing_file = g_strdup (mock_arg_string (arguments, "backing-file"));
   job->auto_dismiss = mock_arg_bool (arguments, "auto-dismiss", TRUE);
   job->auto_finalize = mock_arg_bool (arguments, "auto-finalize", TRUE);
   mark_nodes (mock, job, TRUE);

@@ -23,6 +23,8 @@ typedef struct
   /* commit, and backup from the one to the other: names of nodes */
   char *top, *base;
   gboolean active;
+  /* What the header of what stands on top is to name then; NULL: the base's file. */
+  char *backing_file;
 } MockJob;
 
 struct _MockJobs
