@@ -146,13 +146,47 @@ print_list_json (GListModel *list)
   return print_json (node);
 }
 
+static int
+list_orphans (Options *options, GFile *parent)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GListModel) list = qsnap_orphan_list (parent, NULL, &error);
+  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_ARRAY);
+  JsonArray *array = json_array_new ();
+
+  json_node_take_array (node, array);
+  for (guint i = 0; list != NULL && i < g_list_model_get_n_items (list); i++)
+    {
+      g_autoptr (QsnapOrphan) orphan = g_list_model_get_item (list, i);
+      const char *path = g_file_peek_path (qsnap_orphan_get_file (orphan));
+      JsonObject *object = json_object_new ();
+
+      json_object_set_string_member (object, "file", path);
+      json_object_set_string_member (object, "reason", qsnap_orphan_get_reason (orphan));
+      json_object_set_boolean_member (object, "certain", qsnap_orphan_get_certain (orphan));
+      json_array_add_object_element (array, object);
+      if (!options->json)
+        g_print ("%-9s %s\n          %s\n",
+                 qsnap_orphan_get_certain (orphan) ? "no use" : "not sure", path,
+                 qsnap_orphan_get_reason (orphan));
+    }
+  if (list == NULL)
+    return fail (error);
+
+  return options->json ? print_json (node) : EXIT_OK;
+}
+
 int
 run_list (Options *options, char **arguments)
 {
   g_autoptr (GFile) parent = g_file_new_for_commandline_arg (arguments[0]);
   g_autoptr (GError) error = NULL;
-  g_autoptr (GListModel) list = qsnap_snapshot_list (parent, NULL, &error);
+  g_autoptr (GListModel) list = NULL;
 
+  if (options->orphans)
+    return list_orphans (options, parent);
+
+  list = qsnap_snapshot_list (parent, NULL, &error);
   if (list == NULL)
     return fail (error);
   if (options->json)

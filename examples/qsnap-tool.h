@@ -43,6 +43,11 @@ typedef struct
   gboolean wait;
   gboolean verify;
   int number;
+  /* prune: by QsnapPeriod */
+  int keep[QSNAP_PERIOD_YEARLY + 1];
+  gboolean dry_run;
+  /* list */
+  gboolean orphans;
 } Options;
 
 /* Each prints what there is to say and answers the exit status. */
@@ -92,6 +97,11 @@ QsnapSnapshotOptions *snapshot_options (Options *options, const char *directory,
 
 int run_list (Options *options, char **arguments);
 int run_describe (Options *options, char **arguments);
+/* Shows how far it is; a signal cancels @cancellable. @session may be NULL: its guest does not run. */
+gboolean delete_snapshot (Options *options, QsnapSession *session, QsnapSnapshot *snapshot,
+                          GCancellable *cancellable, GError **error);
+
+int run_prune (Options *options, char **arguments);
 int run_delete (Options *options, char **arguments);
 int run_revert (Options *options, char **arguments);
 int run_clone (Options *options, char **arguments);

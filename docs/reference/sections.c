@@ -10,7 +10,8 @@
  *
  * #QsnapSession:phase tells how far an operation has come. #QsnapSnapshotOptions:mode,
  * #QsnapSnapshotOptions:disk-mode, #QsnapDiskOptions:sync and #QsnapSnapshotOptions:leave choose
- * how a snapshot is taken, #QsnapRestoreOptions:method how a guest gets its memory back.
+ * how a snapshot is taken, #QsnapRestoreOptions:method how a guest gets its memory back. #QsnapRetention
+ * keeps snapshots by #QsnapPeriod.
  */
 
 /**

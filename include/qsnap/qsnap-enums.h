@@ -31,8 +31,7 @@ G_BEGIN_DECLS
  *
  * Since: 1.0
  */
-typedef enum
-{
+typedef enum {
   QSNAP_PHASE_IDLE,
   QSNAP_PHASE_CHECKING,
   QSNAP_PHASE_PREPARING,
@@ -51,18 +50,17 @@ typedef enum
  *   where QEMU may use userfaultfd, else load
  * @QSNAP_RESTORE_METHOD_MAP: the guest's RAM is a private mapping of the snapshot's memory image;
  *   the guest runs at once, whatever its RAM, and reads its pages as it touches them
- * @QSNAP_RESTORE_METHOD_LOAD: all RAM is read before the guest runs; the guest does not depend on
- * the snapshot's memory image afterwards
- * @QSNAP_RESTORE_METHOD_ON_DEMAND: the guest runs at once and is given each page when it asks for
- * it, and all others meanwhile; when it has all (#QsnapSession::settled) it does not depend on the
+ * @QSNAP_RESTORE_METHOD_LOAD: all RAM is read before the guest runs; the guest does not depend on the
+ *   snapshot's memory image afterwards
+ * @QSNAP_RESTORE_METHOD_ON_DEMAND: the guest runs at once and is given each page when it asks for it,
+ *   and all others meanwhile; when it has all (#QsnapSession::settled) it does not depend on the
  *   snapshot's memory image any more
  *
  * How a guest gets its memory back.
  *
  * Since: 1.0
  */
-typedef enum
-{
+typedef enum {
   QSNAP_RESTORE_METHOD_AUTO,
   QSNAP_RESTORE_METHOD_MAP,
   QSNAP_RESTORE_METHOD_LOAD,
@@ -83,8 +81,7 @@ typedef enum
  *
  * Since: 1.0
  */
-typedef enum
-{
+typedef enum {
   QSNAP_SNAPSHOT_MODE_INSTANT,
   QSNAP_SNAPSHOT_MODE_LIVE,
   QSNAP_SNAPSHOT_MODE_STOPPED,
@@ -108,8 +105,7 @@ typedef enum
  *
  * Since: 1.0
  */
-typedef enum
-{
+typedef enum {
   QSNAP_DISK_MODE_OVERLAY,
   QSNAP_DISK_MODE_CLONE,
   QSNAP_DISK_MODE_COPY,
@@ -128,8 +124,7 @@ typedef enum
  *
  * Since: 1.0
  */
-typedef enum
-{
+typedef enum {
   QSNAP_COPY_SYNC_FULL,
   QSNAP_COPY_SYNC_TOP
 } QsnapCopySync;
@@ -144,8 +139,7 @@ typedef enum
  *
  * Since: 1.0
  */
-typedef enum
-{
+typedef enum {
   QSNAP_LEAVE_RUNNING,
   QSNAP_LEAVE_PAUSED,
   QSNAP_LEAVE_QUIT
@@ -160,10 +154,31 @@ typedef enum
  *
  * Since: 1.0
  */
-typedef enum
-{
+typedef enum {
   QSNAP_COMPRESSION_NONE,
   QSNAP_COMPRESSION_ZSTD
 } QsnapCompression;
+
+/**
+ * QsnapPeriod:
+ * @QSNAP_PERIOD_LAST: the last snapshots, whenever they were taken
+ * @QSNAP_PERIOD_HOURLY: the latest snapshot of each hour
+ * @QSNAP_PERIOD_DAILY: the latest snapshot of each day
+ * @QSNAP_PERIOD_WEEKLY: the latest snapshot of each week, from Monday on
+ * @QSNAP_PERIOD_MONTHLY: the latest snapshot of each month
+ * @QSNAP_PERIOD_YEARLY: the latest snapshot of each year
+ *
+ * Which snapshots a rule of a #QsnapRetention keeps.
+ *
+ * Since: 1.0
+ */
+typedef enum {
+  QSNAP_PERIOD_LAST,
+  QSNAP_PERIOD_HOURLY,
+  QSNAP_PERIOD_DAILY,
+  QSNAP_PERIOD_WEEKLY,
+  QSNAP_PERIOD_MONTHLY,
+  QSNAP_PERIOD_YEARLY
+} QsnapPeriod;
 
 G_END_DECLS

@@ -11,8 +11,10 @@
 #include <qsnap/qsnap-error.h>
 #include <qsnap/qsnap-group-snapshot.h>
 #include <qsnap/qsnap-group.h>
+#include <qsnap/qsnap-orphan.h>
 #include <qsnap/qsnap-report.h>
 #include <qsnap/qsnap-restore-options.h>
+#include <qsnap/qsnap-retention.h>
 #include <qsnap/qsnap-session.h>
 #include <qsnap/qsnap-snapshot-options.h>
 #include <qsnap/qsnap-snapshot.h>

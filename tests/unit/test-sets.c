@@ -248,6 +248,88 @@ test_async (gconstpointer style)
   fixture_clear (&fixture);
 }
 
+/* --- orphans ------------------------------------------------------------------------------- */
+
+static void
+make_folder (Fixture *fixture, const char *name)
+{
+  g_autofree char *path = fixture_path (fixture, name);
+
+  g_assert_cmpint (g_mkdir (path, 0700), ==, 0);
+}
+
+static void
+make_qcow2 (Fixture *fixture, const char *name, const char *backing)
+{
+  g_autofree char *path = fixture_path (fixture, name);
+
+  mock_make_qcow2 (path, 1024 * 1024, backing, backing != NULL ? "raw" : NULL);
+}
+
+/* "NAME no use; NAME not sure" */
+static void
+assert_orphans (Fixture *fixture, const char *expected)
+{
+  g_autoptr (GFile) parent = fixture_file (fixture, ".");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GListModel) list = qsnap_orphan_list (parent, NULL, &error);
+  g_autoptr (GString) found = g_string_new (NULL);
+
+  g_assert_no_error (error);
+  for (guint i = 0; i < g_list_model_get_n_items (list); i++)
+    {
+      g_autoptr (QsnapOrphan) orphan = g_list_model_get_item (list, i);
+      g_autofree char *name = g_file_get_relative_path (parent, qsnap_orphan_get_file (orphan));
+
+      g_assert_cmpstr (qsnap_orphan_get_reason (orphan), !=, "");
+      g_string_append_printf (found, "%s%s %s", i > 0 ? "; " : "", name,
+                              qsnap_orphan_get_certain (orphan) ? "no use" : "not sure");
+    }
+  g_assert_cmpstr (found->str, ==, expected);
+}
+
+static void
+test_orphans (gconstpointer style)
+{
+  Fixture fixture;
+  g_autoptr (QsnapSnapshotOptions) options = NULL;
+  g_autoptr (QsnapSnapshot) copied = NULL;
+  g_autofree char *manifest = NULL, *deleted = NULL, *stray = NULL;
+  g_autoptr (GError) error = NULL;
+
+  set_up (&fixture, style, 2);
+  g_object_unref (fixture_capture_well (&fixture, "first"));
+  g_object_unref (fixture_capture_well (&fixture, "second"));
+  options = fixture_options (&fixture, "third");
+  qsnap_snapshot_options_set_disk_mode (options, QSNAP_DISK_MODE_COPY);
+  copied = qsnap_session_instant_snapshot (fixture.session, options, NULL, &error);
+  g_assert_no_error (error);
+  assert_orphans (&fixture, "");
+
+  make_qcow2 (&fixture, "a.qsnap-01234567.qcow2", "a.raw");
+  make_qcow2 (&fixture, "b.qsnap-01234567.qcow2", "b.raw");
+  make_qcow2 (&fixture, "somebodys.qcow2", "b.qsnap-01234567.qcow2");
+  make_qcow2 (&fixture, "no.qsnap-overlay.qcow2", "b.raw");
+  assert_orphans (&fixture, "a.qsnap-01234567.qcow2 not sure");
+
+  make_folder (&fixture, "lost");
+  make_folder (&fixture, "lost/ram");
+  stray = fixture_path (&fixture, "lost/state");
+  g_assert_true (g_file_set_contents (stray, "", 0, NULL));
+  make_qcow2 (&fixture, "third/disks/disk7.qcow2", NULL);
+  make_folder (&fixture, "returned");
+  make_qcow2 (&fixture, "returned/disk0.qcow2", "a.raw");
+  g_free (stray);
+  stray = fixture_path (&fixture, "returned/qemu.log");
+  g_assert_true (g_file_set_contents (stray, "", 0, NULL));
+  manifest = fixture_path (&fixture, "second/snapshot.json");
+  deleted = fixture_path (&fixture, "second/deleted.json");
+  g_assert_cmpint (g_rename (manifest, deleted), ==, 0);
+  assert_orphans (&fixture, "a.qsnap-01234567.qcow2 not sure; lost no use; returned not sure; "
+                            "second not sure; third/disks/disk7.qcow2 no use");
+  fixture_clear (&fixture);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -259,6 +341,7 @@ main (int argc, char **argv)
   fixture_add ("/sets/about", test_about);
   fixture_add ("/sets/damaged-about", test_damaged_about);
   fixture_add ("/sets/async", test_async);
+  fixture_add ("/sets/orphans", test_orphans);
 
   return g_test_run ();
 }
