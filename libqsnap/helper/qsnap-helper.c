@@ -243,6 +243,7 @@ spawn (QsnapHelper *helper, const char *const *command, const int *fds, guint n_
 {
   g_autoptr (GSubprocessLauncher) launcher =
       g_subprocess_launcher_new (G_SUBPROCESS_FLAGS_STDOUT_SILENCE);
+  const char *identifier;
   int sockets[2];
 
   if (socketpair (AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
@@ -256,9 +257,10 @@ spawn (QsnapHelper *helper, const char *const *command, const int *fds, guint n_
   helper->process = g_subprocess_launcher_spawnv (launcher, command, error);
   if (helper->process == NULL)
     return FALSE;
-  /* NULL if it has ended already, which is about to be seen. */
-  if (g_subprocess_get_identifier (helper->process) != NULL)
-    helper->pid = atoi (g_subprocess_get_identifier (helper->process));
+  /* NULL from the moment on when it has ended, which is about to be seen. */
+  identifier = g_subprocess_get_identifier (helper->process);
+  if (identifier != NULL)
+    helper->pid = (GPid)g_ascii_strtoll (identifier, NULL, 10);
 
   return TRUE;
 }
