@@ -527,6 +527,7 @@ run_verify (Options *options, char **arguments)
       intact = snapshot != NULL && qsnap_snapshot_verify (snapshot, NULL, &error);
     }
 
+  g_assert (intact == (error == NULL));
   if (options->json)
     {
       g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);

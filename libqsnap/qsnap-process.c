@@ -227,7 +227,7 @@ qsnap_process_find_descriptor (GPid pid, const char *kind, guint64 inode, int ac
       g_autofree char *target = g_file_read_link (path, NULL);
 
       if (g_strcmp0 (target, wanted) == 0 && has_access (pid, name, access))
-        return atoi (name);
+        return (int)g_ascii_strtoll (name, NULL, 10);
     }
 
   return -1;

@@ -495,6 +495,8 @@ qsnap_image_read (
     return read_raw (image, block, offset, buffer, len, error);
   if (block->memory == NULL && !load_small_blocks (image, error))
     return FALSE;
+  /* compare_state() saw as many pages as its length says. */
+  g_assert (block->memory != NULL);
   memcpy (buffer, block->memory + offset, len);
   return TRUE;
 }

@@ -49,7 +49,7 @@ qsnap_page_map_get_n_left (QsnapPageMap *map)
 gboolean
 qsnap_page_map_is_taken (QsnapPageMap *map, guint64 page)
 {
-  return map->taken[page / BITS] >> page % BITS & 1;
+  return (map->taken[page / BITS] >> page % BITS & 1) != 0;
 }
 
 gboolean

@@ -259,6 +259,8 @@ qsnap_host_legacy (QsnapHost *host, QsnapOption *option, GError **error)
   const char *value = option->value + strlen (mux);
   const char *address = skip_network (value);
 
+  /* None of these options goes without an argument. */
+  g_assert (option->value != NULL);
   if (address != NULL)
     return adapt_legacy_socket (host, option, mux, stem, address, error);
   if (g_str_equal (value, "stdio"))

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -408,10 +407,12 @@ compare_with_command (QsnapRestore *restore)
 static gboolean
 version_has_rom (const char *version)
 {
-  int major = 0, minor = 0;
+  char *end;
+  guint64 major = g_ascii_strtoull (version, &end, 10), minor;
 
-  if (sscanf (version, "%d.%d", &major, &minor) != 2)
+  if (*end != '.')
     return FALSE;
+  minor = g_ascii_strtoull (end + 1, NULL, 10);
 
   return major > ROM_SINCE_MAJOR || (major == ROM_SINCE_MAJOR && minor >= ROM_SINCE_MINOR);
 }

@@ -99,7 +99,7 @@ qsnap_qemu_start (const char *const *arguments,
   identifier = g_subprocess_get_identifier (qemu->process);
   if (identifier != NULL)
     {
-      qemu->pid = atoi (identifier);
+      qemu->pid = (GPid)g_ascii_strtoll (identifier, NULL, 10);
       qemu->pidfd = (int)syscall (SYS_pidfd_open, qemu->pid, 0);
     }
 
