@@ -118,7 +118,7 @@ guests_are_good (JsonObject *group)
     {
       const char *name = qsnap_group_file_guest_name (group, i);
 
-      if (name == NULL || !qsnap_name_is_valid (name) || !g_hash_table_add (names, (gpointer)name))
+      if (qsnap_name_problem (name) != NULL || !g_hash_table_add (names, (gpointer)name))
         return FALSE;
     }
 
@@ -158,7 +158,7 @@ check (JsonObject *group, const char *file_name, GError **error)
   computed = checksum_of (group);
   if (schema < 1 || g_strcmp0 (recorded, computed) != 0)
     return corrupt (error, file_name, "its checksum is wrong");
-  if (name == NULL || !qsnap_name_is_valid (name))
+  if (qsnap_name_problem (name) != NULL)
     return corrupt (error, file_name, "name is missing or wrong");
   if (!guests_are_good (group))
     return corrupt (error, file_name, "its guests are missing or wrong");

@@ -284,7 +284,7 @@ qsnap_group_add_session (QsnapGroup *self,
   g_return_val_if_fail (options == NULL || QSNAP_IS_SNAPSHOT_OPTIONS (options), FALSE);
 
   /* The group's own files are beside the guests' folders. */
-  if (!qsnap_name_is_valid (name) || g_str_has_suffix (name, ".json"))
+  if (qsnap_name_problem (name) != NULL || g_str_has_suffix (name, ".json"))
     {
       g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                    "“%s” cannot be the name of a guest in a group", name);
