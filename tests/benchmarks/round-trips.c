@@ -253,13 +253,14 @@ measure_events (guint n_events)
 static glong
 resident_kib (void)
 {
-  glong size = 0, resident = 0;
-  FILE *file = fopen ("/proc/self/statm", "r");
+  g_autofree char *text = NULL;
+  const char *resident;
 
-  if (file == NULL || fscanf (file, "%ld %ld", &size, &resident) != 2)
+  /* The size of all comes first. */
+  if (!g_file_get_contents ("/proc/self/statm", &text, NULL, NULL) ||
+      (resident = strchr (text, ' ')) == NULL)
     g_error ("no /proc/self/statm");
-  fclose (file);
-  return resident * (sysconf (_SC_PAGESIZE) / 1024);
+  return strtol (resident, NULL, 10) * (sysconf (_SC_PAGESIZE) / 1024);
 }
 
 /* Besides the first, which starts the thread of all. */
