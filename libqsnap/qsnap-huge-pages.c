@@ -133,12 +133,21 @@ fits (const QsnapRamMapping *mapping)
   return mapping->anonymous && mapping->eligible;
 }
 
+/* The firmware's RAM is small, and always private. */
 gboolean
 qsnap_huge_pages_fit (GArray *ram, GError **error)
 {
+  guint64 all = 0, fitting = 0;
+
   for (guint i = 0; i < ram->len; i++)
-    if (fits (&g_array_index (ram, QsnapRamMapping, i)))
-      return TRUE;
+    {
+      const QsnapRamMapping *mapping = &g_array_index (ram, QsnapRamMapping, i);
+
+      all += mapping->end - mapping->start;
+      fitting += fits (mapping) ? mapping->end - mapping->start : 0;
+    }
+  if (fitting > 0 && fitting >= all / 8)
+    return TRUE;
 
   g_set_error_literal (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED,
                        "the guest's RAM has none: it is shared, in a file or in hugetlbfs, or QEMU "

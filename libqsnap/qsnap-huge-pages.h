@@ -12,7 +12,7 @@ G_BEGIN_DECLS
 /* Whether it can be told so; FALSE, with the reason. Nothing is changed. */
 gboolean qsnap_huge_pages_check (QsnapProcess *process, GError **error);
 
-/* Whether any of @ram (QsnapRamMapping) may have them; FALSE, with the reason. */
+/* Whether a good part of @ram (QsnapRamMapping) may have them; FALSE, with the reason. */
 gboolean qsnap_huge_pages_fit (GArray *ram, GError **error);
 
 /* Gives them back: each piece of RAM of which (nearly) all is in use becomes a huge page. The guest

@@ -25,8 +25,8 @@ the five captures gave the guest its huge pages back; gap and sealed then go on 
 TABLES = [Table(
     'pause', 'Pause of a capture (ms)',
     {'qemu': 'QEMU', 'mib': 'MiB', 'memory': 'memory', 'capture': 'capture'},
-    {'pause': 'pause', 'predicted': 'predicted', 'gap': 'gap', 'own': 'own gap', 'stop': 'stop', 'disks': 'disks', 'memory': 'first page',
-     'resume': 'resume', 'downtime': 'downtime', 'added': 'added', 'late': 'late', 'told': 'told', 'sealed': 'sealed'},
+    {'pause': 'pause', 'predicted': 'predicted', 'gap': 'gap', 'own': 'own gap', 'stop': 'stop', 'disks': 'disks',
+     'memory': 'first page', 'resume': 'resume', 'downtime': 'downtime', 'added': 'added', 'late': 'late', 'told': 'told', 'sealed': 'sealed'},
     NOTES)]
 
 

@@ -101,6 +101,12 @@ test_fit (void)
 
   g_assert_true (qsnap_huge_pages_fit (ram, &error));
   g_assert_no_error (error);
+  /* What is left of it is as the firmware's, beside what is shared. */
+  g_array_index (ram, QsnapRamMapping, 0).end =
+      g_array_index (ram, QsnapRamMapping, 0).start + PIECE;
+  g_assert_false (qsnap_huge_pages_fit (ram, &error));
+  g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED);
+  g_clear_error (&error);
   g_array_remove_index (ram, 0);
   g_assert_false (qsnap_huge_pages_fit (ram, &error));
   g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_UNSUPPORTED);

@@ -260,7 +260,6 @@ test_earlier_captures (gconstpointer style)
   gint64 pauses[G_N_ELEMENTS (names)];
   Fixture fixture, other;
   g_autoptr (QsnapSnapshotOptions) options = NULL;
-  g_autoptr (QsnapSnapshot) of_other = NULL;
   g_autoptr (GFile) elsewhere = NULL;
   Memory memory;
 
