@@ -228,7 +228,7 @@ static void
 queue_event (QsnapSession *self, const char *name, JsonNode *data, gint64 time)
 {
   GQuark detail = g_quark_try_string (name);
-  gsize weight = strlen (name) + (data != NULL ? qsnap_json_weigh (data) : 0);
+  gsize weight;
   Event *event;
 
   /* A handler without a detail takes all, one with a detail is found by it alone. A name that
@@ -236,6 +236,8 @@ queue_event (QsnapSession *self, const char *name, JsonNode *data, gint64 time)
   if (!g_signal_has_handler_pending (self, signals[SIGNAL_EVENT], 0, TRUE) &&
       (detail == 0 || !g_signal_has_handler_pending (self, signals[SIGNAL_EVENT], detail, TRUE)))
     return;
+
+  weight = strlen (name) + (data != NULL ? qsnap_json_weigh (data) : 0);
   if (!reserve_event (self, weight))
     return;
 

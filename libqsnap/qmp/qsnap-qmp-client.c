@@ -15,7 +15,8 @@
 #define READ_SIZE (64 * 1024)
 /* The greeting is awaited like a reply; commands count from 1. */
 #define GREETING_ID 0
-#define NO_ID 0
+/* Of two commands in one message. */
+#define NO_ID G_MAXUINT64
 
 typedef struct
 {
@@ -320,8 +321,7 @@ handle_event (QsnapQmpClient *client, JsonObject *message, const char *name)
 
   client_fail (client,
                g_error_new (QSNAP_ERROR, QSNAP_ERROR_PROTOCOL,
-                            "QEMU floods the connection with the event %.100s: it was closed",
-                            name),
+                            "QEMU floods the connection with the event %s: it was closed", name),
                FALSE);
 }
 

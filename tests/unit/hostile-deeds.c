@@ -140,15 +140,21 @@ unknown_answers (Ear *ear)
              MIB / 2);
 }
 
+static void
+say_answers (Ear *ear, guint from, guint to, const char *answer)
+{
+  g_autoptr (GString) text = g_string_new (NULL);
+
+  for (guint id = from; id < to; id++)
+    g_string_append_printf (text, "{\"return\": %s, \"id\": %u}\n", answer, id);
+  say (ear, text->str);
+}
+
 /* Long before the questions. */
 static void
 early_answers (Ear *ear)
 {
-  g_autoptr (GString) text = g_string_new (NULL);
-
-  for (guint id = 300; id < 2000; id++)
-    g_string_append_printf (text, "{\"return\": \"wrong\", \"id\": %u}\n", id);
-  say (ear, text->str);
+  say_answers (ear, 300, 2000, "\"wrong\"");
 }
 
 static void
@@ -258,11 +264,7 @@ fat_jobs (Ear *ear)
 static void
 answers_twice (Ear *ear)
 {
-  g_autoptr (GString) text = g_string_new (NULL);
-
-  for (guint id = 1; id < 300; id++)
-    g_string_append_printf (text, "{\"return\": {}, \"id\": %u}\n", id);
-  say (ear, text->str);
+  say_answers (ear, 1, 300, "{}");
 }
 
 const Deed capture_deeds[] = {

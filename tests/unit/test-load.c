@@ -83,8 +83,8 @@ static const char *const second[] = {
   "BALLOON_CHANGE\", \"data\": {\"actual\": 944766976}",
   "VSERPORT_CHANGE\", \"data\": {\"id\": \"channel0\", \"open\": true}",
   "WATCHDOG\", \"data\": {\"action\": \"none\"}",
-  "MEMORY_DEVICE_SIZE_CHANGE\", \"data\": {\"id\": \"vm0\", \"size\": 1073741824, "
-  "\"qom-path\": \"/machine/unattached/device[2]\"}",
+  ("MEMORY_DEVICE_SIZE_CHANGE\", \"data\": {\"id\": \"vm0\", \"size\": 1073741824, "
+   "\"qom-path\": \"/machine/unattached/device[2]\"}"),
 };
 static const char io_error[] =
     "BLOCK_IO_ERROR\", \"data\": {\"qom-path\": \"/machine/unattached/device[0]\", "
