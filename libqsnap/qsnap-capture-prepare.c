@@ -7,7 +7,6 @@
 #include <glib-unix.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -100,40 +99,6 @@ qsnap_capture_remove_directory (QsnapCapture *capture, GError **error)
   return TRUE;
 }
 
-/* Two captures may have found the same directory empty: the lock, which the saver holds too, tells
- * whose it is. */
-static gboolean
-take_directory (QsnapCapture *capture, GError **error)
-{
-  g_autofree char *opened = g_strdup_printf ("/proc/self/fd/%d", capture->dir_fd);
-  struct stat found;
-
-  if (flock (capture->dir_fd, LOCK_EX | LOCK_NB) != 0 || !qsnap_io_dir_is_empty (opened))
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_EXISTS, "another capture writes into %s already",
-                   capture->path);
-      return FALSE;
-    }
-
-  if (fstat (capture->dir_fd, &found) != 0)
-    return qsnap_io_fail (error, errno, "cannot examine %s", capture->path);
-  /* Its owner could put other files in the place of the snapshot's. */
-  if (found.st_uid != geteuid ())
-    {
-      g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
-                   "the directory %s belongs to user %u: choose another", capture->path,
-                   (guint)found.st_uid);
-      return FALSE;
-    }
-  if (fchmod (capture->dir_fd, 0700) != 0)
-    return qsnap_io_fail (error, errno, "cannot set the mode of %s", capture->path);
-
-  capture->directory_mode = found.st_mode & 07777;
-  capture->directory_is_ours = TRUE;
-
-  return TRUE;
-}
-
 static gboolean
 make_directory (QsnapCapture *capture, GError **error)
 {
@@ -145,7 +110,10 @@ make_directory (QsnapCapture *capture, GError **error)
   if (capture->dir_fd < 0)
     return qsnap_io_fail (error, errno, "cannot open the directory %s", capture->path);
 
-  return take_directory (capture, error);
+  capture->directory_is_ours =
+      qsnap_io_take_dir (capture->dir_fd, capture->path, &capture->directory_mode, error);
+
+  return capture->directory_is_ours;
 }
 
 /* --- disks --------------------------------------------------------------------------------- */

@@ -63,37 +63,6 @@ qsnap_group_folder_get_json (QsnapGroupFolder *self)
 
 /* --- making it ----------------------------------------------------------------------------- */
 
-/* Two groups may have found the same folder empty: the lock tells whose it is. */
-static gboolean
-take (QsnapGroupFolder *self, GError **error)
-{
-  struct stat found;
-
-  if (flock (self->fd, LOCK_EX | LOCK_NB) != 0 || !qsnap_io_dir_is_empty (self->path))
-    {
-      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_EXISTS,
-                   "the directory %s is not empty, or another group is being taken into it",
-                   self->path);
-      return FALSE;
-    }
-  if (fstat (self->fd, &found) != 0)
-    return qsnap_io_fail (error, errno, "cannot examine %s", self->path);
-  /* Its owner could put other files in the place of the snapshots. */
-  if (found.st_uid != geteuid ())
-    {
-      g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
-                   "the directory %s belongs to user %u: choose another", self->path,
-                   (guint)found.st_uid);
-      return FALSE;
-    }
-  if (fchmod (self->fd, 0700) != 0)
-    return qsnap_io_fail (error, errno, "cannot set the mode of %s", self->path);
-  self->mode = found.st_mode & 07777;
-  self->is_ours = TRUE;
-
-  return TRUE;
-}
-
 gboolean
 qsnap_group_folder_make (QsnapGroupFolder *self, GError **error)
 {
@@ -105,7 +74,9 @@ qsnap_group_folder_make (QsnapGroupFolder *self, GError **error)
   if (self->fd < 0)
     return qsnap_io_fail (error, errno, "cannot open the directory %s", self->path);
 
-  return take (self, error) &&
+  self->is_ours = qsnap_io_take_dir (self->fd, self->path, &self->mode, error);
+
+  return self->is_ours &&
          qsnap_group_file_write (self->fd, QSNAP_GROUP_JOURNAL, self->json, error);
 }
 

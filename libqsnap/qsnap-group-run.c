@@ -8,7 +8,7 @@
 #include "qsnap-group-file.h"
 #include "qsnap-group-folder.h"
 #include "qsnap-group-private.h"
-#include "qsnap-json.h"
+#include "qsnap-manifest.h"
 #include "qsnap-operation.h"
 #include "qsnap-rendezvous.h"
 #include "qsnap-session-private.h"
@@ -191,6 +191,12 @@ choose_folder (QsnapGroupRun *run,
     }
 
   run->name = name != NULL ? g_strdup (name) : g_path_get_basename (path);
+  if (!qsnap_name_is_valid (run->name))
+    {
+      g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                           "the group's name, or its directory's, cannot be the name of a snapshot");
+      return FALSE;
+    }
   run->folder = qsnap_group_folder_new (path, run->name, names);
 
   return TRUE;

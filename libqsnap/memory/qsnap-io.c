@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "qsnap/qsnap-error.h"
@@ -279,6 +280,38 @@ qsnap_io_dir_is_empty (const char *path)
   g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
 
   return dir != NULL && g_dir_read_name (dir) == NULL;
+}
+
+gboolean
+qsnap_io_take_dir (int fd, const char *path, mode_t *mode, GError **error)
+{
+  g_autofree char *opened = g_strdup_printf ("/proc/self/fd/%d", fd);
+  struct stat found;
+
+  if (flock (fd, LOCK_EX | LOCK_NB) != 0 || !qsnap_io_dir_is_empty (opened))
+    {
+      g_set_error (error, QSNAP_ERROR, QSNAP_ERROR_EXISTS,
+                   "the directory %s is not empty, or another capture writes into it already",
+                   path);
+      return FALSE;
+    }
+
+  if (fstat (fd, &found) != 0)
+    return qsnap_io_fail (error, errno, "cannot examine %s", path);
+  /* Its owner could put other files in the place of what is written. */
+  if (found.st_uid != geteuid ())
+    {
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_PERMISSION_DENIED,
+                   "the directory %s belongs to user %u: choose another", path,
+                   (guint)found.st_uid);
+      return FALSE;
+    }
+  if (fchmod (fd, 0700) != 0)
+    return qsnap_io_fail (error, errno, "cannot set the mode of %s", path);
+
+  *mode = found.st_mode & 07777;
+
+  return TRUE;
 }
 
 gboolean

@@ -18,6 +18,10 @@ gboolean qsnap_io_fail (GError **error, int saved_errno, const char *format, ...
  * G_IO_ERROR_PERMISSION_DENIED. */
 gboolean qsnap_io_check_top (int fd, const char *path, GError **error);
 
+/* An empty directory, open, becomes that of one writer: it is locked, so that of two that have found
+ * it empty one gets QSNAP_ERROR_EXISTS, and nobody else may look into it. @mode is what it had. */
+gboolean qsnap_io_take_dir (int fd, const char *path, mode_t *mode, GError **error);
+
 /* The directory @name, made with mode 0700 if it is not there. One that does not belong to us or to
  * the owner of @dir_fd, or that others may write to, is QSNAP_ERROR_CORRUPT. */
 int qsnap_io_make_dir (int dir_fd, const char *name, GError **error);

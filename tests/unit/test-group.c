@@ -365,6 +365,9 @@ test_refused (void)
   nowhere = qsnap_snapshot_options_new (NULL);
   refused (&group, nowhere, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
   qsnap_snapshot_options_set_quiesce (quiesce, NULL);
+  qsnap_snapshot_options_set_name (quiesce, "a/b");
+  refused (&group, quiesce, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
+  qsnap_snapshot_options_set_name (quiesce, NULL);
   snapshot = qsnap_group_instant_snapshot (empty, quiesce, NULL, &error);
   g_assert_null (snapshot);
   g_assert_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
