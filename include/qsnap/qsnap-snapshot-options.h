@@ -17,8 +17,7 @@ G_BEGIN_DECLS
 #define QSNAP_TYPE_SNAPSHOT_OPTIONS (qsnap_snapshot_options_get_type ())
 
 QSNAP_AVAILABLE_IN_1_0
-G_DECLARE_FINAL_TYPE (
-    QsnapSnapshotOptions, qsnap_snapshot_options, QSNAP, SNAPSHOT_OPTIONS, GObject)
+G_DECLARE_FINAL_TYPE (QsnapSnapshotOptions, qsnap_snapshot_options, QSNAP, SNAPSHOT_OPTIONS, GObject)
 
 QSNAP_AVAILABLE_IN_1_0
 QsnapSnapshotOptions *qsnap_snapshot_options_new (GFile *directory);

@@ -25,74 +25,57 @@ G_DECLARE_FINAL_TYPE (QsnapSnapshot, qsnap_snapshot, QSNAP, SNAPSHOT, GObject)
 QSNAP_AVAILABLE_IN_1_0
 QsnapSnapshot *qsnap_snapshot_load (GFile *directory, GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_snapshot_load_async (GFile *directory,
-                                GCancellable *cancellable,
-                                GAsyncReadyCallback callback,
-                                gpointer user_data);
+void qsnap_snapshot_load_async (GFile *directory, GCancellable *cancellable,
+                                GAsyncReadyCallback callback, gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
 QsnapSnapshot *qsnap_snapshot_load_finish (GAsyncResult *result, GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
 GListModel *qsnap_snapshot_list (GFile *parent, GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_snapshot_list_async (GFile *parent,
-                                GCancellable *cancellable,
-                                GAsyncReadyCallback callback,
-                                gpointer user_data);
+void qsnap_snapshot_list_async (GFile *parent, GCancellable *cancellable,
+                                GAsyncReadyCallback callback, gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
 GListModel *qsnap_snapshot_list_finish (GAsyncResult *result, GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_snapshot_verify (QsnapSnapshot *self, GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_snapshot_verify_async (QsnapSnapshot *self,
-                                  GCancellable *cancellable,
-                                  GAsyncReadyCallback callback,
-                                  gpointer user_data);
+void qsnap_snapshot_verify_async (QsnapSnapshot *self, GCancellable *cancellable,
+                                  GAsyncReadyCallback callback, gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_snapshot_verify_finish (QsnapSnapshot *self, GAsyncResult *result, GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
-gboolean qsnap_snapshot_export_stream (QsnapSnapshot *self,
-                                       int fd,
-                                       GCancellable *cancellable,
+gboolean qsnap_snapshot_export_stream (QsnapSnapshot *self, int fd, GCancellable *cancellable,
                                        GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_snapshot_export_stream_async (QsnapSnapshot *self,
-                                         int fd,
-                                         GCancellable *cancellable,
-                                         GAsyncReadyCallback callback,
-                                         gpointer user_data);
+void qsnap_snapshot_export_stream_async (QsnapSnapshot *self, int fd, GCancellable *cancellable,
+                                         GAsyncReadyCallback callback, gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
-gboolean
-qsnap_snapshot_export_stream_finish (QsnapSnapshot *self, GAsyncResult *result, GError **error);
+gboolean qsnap_snapshot_export_stream_finish (QsnapSnapshot *self, GAsyncResult *result,
+                                              GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
-QsnapSession *qsnap_snapshot_restore (QsnapSnapshot *self,
-                                      QsnapRestoreOptions *options,
-                                      GCancellable *cancellable,
-                                      GError **error);
+QsnapSession *qsnap_snapshot_restore (QsnapSnapshot *self, QsnapRestoreOptions *options,
+                                      GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_snapshot_restore_async (QsnapSnapshot *self,
-                                   QsnapRestoreOptions *options,
-                                   GCancellable *cancellable,
-                                   GAsyncReadyCallback callback,
+void qsnap_snapshot_restore_async (QsnapSnapshot *self, QsnapRestoreOptions *options,
+                                   GCancellable *cancellable, GAsyncReadyCallback callback,
                                    gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
-QsnapSession *
-qsnap_snapshot_restore_finish (QsnapSnapshot *self, GAsyncResult *result, GError **error);
+QsnapSession *qsnap_snapshot_restore_finish (QsnapSnapshot *self, GAsyncResult *result,
+                                             GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
-GStrv
-qsnap_snapshot_build_command (QsnapSnapshot *self, QsnapRestoreOptions *options, GError **error);
+GStrv qsnap_snapshot_build_command (QsnapSnapshot *self, QsnapRestoreOptions *options,
+                                    GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_snapshot_delete (QsnapSnapshot *self, GCancellable *cancellable, GError **error);
 QSNAP_AVAILABLE_IN_1_0
-void qsnap_snapshot_delete_async (QsnapSnapshot *self,
-                                  GCancellable *cancellable,
-                                  GAsyncReadyCallback callback,
-                                  gpointer user_data);
+void qsnap_snapshot_delete_async (QsnapSnapshot *self, GCancellable *cancellable,
+                                  GAsyncReadyCallback callback, gpointer user_data);
 QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_snapshot_delete_finish (QsnapSnapshot *self, GAsyncResult *result, GError **error);
 
