@@ -27,8 +27,9 @@ options_for (const char *folder, const char *name)
 {
   g_autoptr (GFile) directory = g_file_new_build_filename (folder, name, NULL);
   QsnapSnapshotOptions *options = qsnap_snapshot_options_new (directory);
+  g_autofree char *shown = g_strdup_printf ("before %s", name);
 
-  qsnap_snapshot_options_set_name (options, "before");
+  qsnap_snapshot_options_set_name (options, shown);
   return options;
 }
 
@@ -129,7 +130,7 @@ assert_is_good (QsnapSnapshot *snapshot, const char *folder)
   g_autoptr (GError) error = NULL;
 
   g_assert_true (qsnap_snapshot_get_sealed (snapshot));
-  g_assert_cmpstr (qsnap_snapshot_get_name (snapshot), ==, "before");
+  g_assert_true (g_str_has_prefix (qsnap_snapshot_get_name (snapshot), "before "));
   g_assert_cmpint (g_date_time_to_unix (time), >, 0);
   g_assert_cmpstr (qsnap_disk_get_device (disk), ==, "virtio0");
   g_assert_cmpstr (qsnap_disk_get_base (disk), ==, image);
@@ -597,6 +598,24 @@ scenario_open_close (const char *address, G_GNUC_UNUSED const char *folder)
 
 /* --- values -------------------------------------------------------------------------------- */
 
+/* What is said of a snapshot, and what keeps it. */
+static void
+assert_kept (QsnapSnapshot *snapshot, GListModel *list)
+{
+  g_autoptr (QsnapRetention) retention = qsnap_retention_new ();
+  g_autoptr (GVariant) metadata = NULL;
+  g_auto (GStrv) reasons = NULL;
+  g_autoptr (GError) error = NULL;
+
+  qsnap_snapshot_annotate (snapshot, "a text", g_variant_new_parsed ("{'n': <7>}"), NULL, &error);
+  g_assert_no_error (error);
+  metadata = qsnap_snapshot_dup_metadata (snapshot);
+  g_assert_cmpuint (g_variant_n_children (metadata), ==, 1);
+  qsnap_retention_set_keep (retention, QSNAP_PERIOD_DAILY, 1);
+  reasons = qsnap_retention_explain (retention, list);
+  g_assert_cmpstr (reasons[0], ==, "daily 1");
+}
+
 /* Lists, arrays, enumerations, JSON and bound properties. */
 static void
 scenario_values (const char *address, const char *folder)
@@ -624,7 +643,8 @@ scenario_values (const char *address, const char *folder)
   g_assert_cmpuint (g_list_model_get_n_items (list), ==, 1);
   manifest = qsnap_snapshot_dup_manifest (snapshot);
   g_assert_cmpstr (json_object_get_string_member (json_node_get_object (manifest), "name"), ==,
-                   "before");
+                   "before snapshot");
+  assert_kept (snapshot, list);
   command = qsnap_snapshot_build_command (snapshot, NULL, &error);
   g_assert_no_error (error);
   g_assert_true (g_strv_contains ((const char *const *)command, "-incoming"));

@@ -43,7 +43,7 @@ function openSession(address) {
 }
 
 function optionsFor(folder, name = 'snapshot') {
-  return new Qsnap.SnapshotOptions({directory: fileOf(folder, name), name: 'before'});
+  return new Qsnap.SnapshotOptions({directory: fileOf(folder, name), name: `before ${name}`});
 }
 
 function parsed(node) {
@@ -106,7 +106,7 @@ async function check(address, folder) {
 }
 
 function assertIsGood(snapshot, folder) {
-  assert(snapshot.sealed && snapshot.name === 'before' && snapshot.pause_us > 0);
+  assert(snapshot.sealed && snapshot.name.startsWith('before ') && snapshot.pause_us > 0);
   assert(snapshot.time.to_unix() > 0);
   assertEqual(snapshot.disks.get_n_items(), 1);
   const disk = snapshot.disks.get_item(0);
@@ -318,15 +318,21 @@ function values(address, folder) {
   assertEqual(options.disks.get_item(0).disk, 'virtio0');
   const snapshot = session.instant_snapshot(options, null);
   for (let i = 0; i < 20; i++) {
-    assertEqual(Qsnap.Snapshot.list(fileOf(folder, ''), null).get_item(0).name, 'before');
+    assertEqual(Qsnap.Snapshot.list(fileOf(folder, ''), null).get_item(0).name, 'before snapshot');
     assert(snapshot.command_line.includes('-machine'), snapshot.command_line);
     assert(Array.isArray(snapshot.warnings), snapshot.warnings);
-    assertEqual(parsed(snapshot.dup_manifest()).name, 'before');
+    assertEqual(parsed(snapshot.dup_manifest()).name, 'before snapshot');
     const restore = new Qsnap.RestoreOptions({command: ['qemu', '-m', 'ä']});
     assertEqual(restore.command.join(), 'qemu,-m,ä');
     restore.set_command(null);
     assert(snapshot.build_command(null).includes('-incoming'));
   }
+  snapshot.annotate('a text', new GLib.Variant('a{sv}', {n: GLib.Variant.new_int32(7)}), null);
+  assertEqual(snapshot.description, 'a text');
+  assertEqual(snapshot.metadata.deepUnpack().n.unpack(), 7);
+  const retention = new Qsnap.Retention();
+  retention.set_keep(Qsnap.Period.DAILY, 1);
+  assertEqual(retention.explain(Qsnap.Snapshot.list(fileOf(folder, ''), null)).join(), 'daily 1');
 }
 
 function threads() {

@@ -111,7 +111,7 @@ def check(address, folder):
 
 
 def assert_is_good(snapshot, folder):
-    assert snapshot.props.sealed and snapshot.props.name == 'before' and snapshot.props.pause_us > 0
+    assert snapshot.props.sealed and snapshot.props.name.startswith('before ') and snapshot.props.pause_us > 0
     assert snapshot.props.time.to_unix() > 0
     disk, = snapshot.props.disks
     assert disk.props.device == 'virtio0' and disk.props.base == os.path.join(folder, 'a.raw')
@@ -121,7 +121,7 @@ def assert_is_good(snapshot, folder):
 
 
 def options_for(folder, name='snapshot'):
-    return Qsnap.SnapshotOptions(directory=path_of(folder, name), name='before')
+    return Qsnap.SnapshotOptions(directory=path_of(folder, name), name=f'before {name}')
 
 
 def capture(address, folder):
@@ -336,10 +336,10 @@ def values(address, folder):
     assert [disk.props.disk for disk in options.props.disks] == ['virtio0'] and len(options.get_disks()) == 1
     snapshot = session.instant_snapshot(options, None)
     for _ in range(20):
-        assert [found.props.name for found in Qsnap.Snapshot.list(path_of(folder, ''), None)] == ['before']
+        assert [found.props.name for found in Qsnap.Snapshot.list(path_of(folder, ''), None)] == ['before snapshot']
         assert '-machine' in snapshot.props.command_line and snapshot.dup_command_line() == snapshot.props.command_line
         assert isinstance(snapshot.props.warnings, list)
-        assert parsed(snapshot.dup_manifest())['name'] == 'before'
+        assert parsed(snapshot.dup_manifest())['name'] == 'before snapshot'
         assert [disk.props.mode for disk in snapshot.get_disks()] == [Qsnap.DiskMode.OVERLAY]
         restore = Qsnap.RestoreOptions(command=['qemu', '-m', 'ä'])
         assert restore.props.command == restore.dup_command() == ['qemu', '-m', 'ä']
@@ -347,6 +347,11 @@ def values(address, folder):
         assert restore.props.command in (None, [])
         assert '-incoming' in snapshot.build_command(None)
         assert {'name': 'quit'} in execute(session, 'query-commands')
+        snapshot.annotate('a text', GLib.Variant('a{sv}', {'n': GLib.Variant('i', 7)}), None)
+        assert snapshot.props.description == 'a text' and snapshot.dup_metadata().unpack() == {'n': 7}
+        retention = Qsnap.Retention()
+        retention.set_keep(Qsnap.Period.DAILY, 1)
+        assert retention.explain(Qsnap.Snapshot.list(path_of(folder, ''), None)) == ['daily 1']
 
 
 def threads(address, folder):

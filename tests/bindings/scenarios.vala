@@ -19,7 +19,7 @@ File file_of (string folder, string name) {
 
 Qsnap.SnapshotOptions options_for (string folder, string name = "snapshot") {
   var options = new Qsnap.SnapshotOptions (file_of (folder, name));
-  options.name = "before";
+  options.name = "before " + name;
   return options;
 }
 
@@ -118,7 +118,7 @@ void scenario_check (string address, string folder) throws GLib.Error {
 }
 
 void assert_is_good (Qsnap.Snapshot snapshot, string folder) throws GLib.Error {
-  assert_true (snapshot.sealed && snapshot.name == "before" && snapshot.time.to_unix () > 0);
+  assert_true (snapshot.sealed && snapshot.name.has_prefix ("before ") && snapshot.time.to_unix () > 0);
   assert_cmpuint (snapshot.disks.get_n_items (), CompareOperator.EQ, 1);
   var disk = snapshot.disks.get_item (0) as Qsnap.Disk;
   assert_true (disk.device == "virtio0" && disk.mode == Qsnap.DiskMode.OVERLAY);
@@ -354,14 +354,21 @@ void scenario_values (string address, string folder) throws GLib.Error {
   assert_true (((Qsnap.DiskOptions) options.disks.get_item (0)).disk == "virtio0");
   var snapshot = session.instant_snapshot (options);
   var list = Qsnap.Snapshot.list (file_of (folder, ""));
-  assert_true (((Qsnap.Snapshot) list.get_item (0)).name == "before");
+  assert_true (((Qsnap.Snapshot) list.get_item (0)).name == "before snapshot");
   assert_true ("-machine" in snapshot.command_line && "-machine" in snapshot.dup_command_line ());
-  assert_true (snapshot.dup_manifest ().get_object ().get_string_member ("name") == "before");
+  assert_true (snapshot.dup_manifest ().get_object ().get_string_member ("name") == "before snapshot");
   var restore = new Qsnap.RestoreOptions ();
   restore.command = { "qemu", "-m", "ä" };
   assert_true (restore.command.length == 3 && restore.dup_command ()[2] == "ä");
   restore.set_command (null);
   assert_true ("-incoming" in snapshot.build_command (null));
+  var metadata = new VariantDict ();
+  metadata.insert_value ("n", new Variant.int32 (7));
+  snapshot.annotate ("a text", metadata.end ());
+  assert_true (snapshot.description == "a text" && snapshot.metadata.n_children () == 1);
+  var retention = new Qsnap.Retention ();
+  retention.set_keep (Qsnap.Period.DAILY, 1);
+  assert_true (retention.explain (list)[0] == "daily 1");
 }
 
 /* A session that was made in one thread, with a main context of its own, and is used from another. */

@@ -21,6 +21,12 @@ class Captured:
     efi_variables: str       # what the guest had then
     overlays: list
 
+    def again(self):
+        """The same snapshot, whose images are others since an earlier one was deleted: they are what the guest had, too."""
+        summary = qsnapcmd.show(self.directory)
+        bases = [disk['base']['file'] for disk in summary['disks']]
+        return dataclasses.replace(self, summary=summary, bases=bases, sources=bases)
+
 
 def source_of(disk):
     """The image that the guest had, of a disk in a manifest."""

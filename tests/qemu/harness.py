@@ -57,6 +57,11 @@ def qemu_img(*arguments):
     return json.loads(output) if '--output=json' in arguments else output
 
 
+def depth_of(path):
+    """How many images there are in the chain from that one down."""
+    return len(qemu_img('info', '-U', '--backing-chain', '--output=json', path))
+
+
 def create_disk(path, disk_format='raw', size='64M'):
     qemu_img('create', '-q', '-f', disk_format, path, size)
     return path

@@ -106,6 +106,15 @@ def assert_reverts_to(qemu, captured, method, expected=None, version=None):
     reverted.kill()
 
 
+def assert_whole(qemu, captured):
+    """The guest of it comes back, and disk and RAM are of one instant; nothing of the revert is left."""
+    qsnapcmd.verify(captured.directory)
+    reverted = revert(qemu, captured)
+    reverted.assert_came_back()
+    reverted.kill()
+    shutil.rmtree(reverted.folder)
+
+
 # What a revert must leave as it was
 
 def _trace(path):

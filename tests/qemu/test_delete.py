@@ -2,7 +2,6 @@
 """Deleting snapshots: what the guest wrote since is in its first image again, and nothing that is needed goes."""
 
 import copy
-import dataclasses
 import json
 import os
 import re
@@ -76,27 +75,6 @@ def delete_newest_first(run):
     qemu.assert_consistent()
 
 
-def depth_of(path):
-    """Of the chain of images from that one down."""
-    return len(harness.qemu_img('info', '-U', '--backing-chain', '--output=json', path))
-
-
-def account(captured):
-    """What is known of a snapshot whose images are others now."""
-    summary = qsnapcmd.show(captured.directory)
-    bases = [disk['base']['file'] for disk in summary['disks']]
-    return dataclasses.replace(captured, summary=summary, bases=bases, sources=bases)
-
-
-def assert_whole(qemu, captured):
-    """The guest of it comes back, and disk and RAM are of one instant."""
-    qsnapcmd.verify(captured.directory)
-    reverted = reverts.revert(qemu, captured)
-    reverted.assert_came_back()
-    reverted.kill()
-    shutil.rmtree(reverted.folder)
-
-
 @test(small=1, full=5, timeout=120)
 def delete_any(run):
     """The oldest, and one in the middle, under a guest that writes flat out, then with none: those that are left come back."""
@@ -119,16 +97,16 @@ def delete_some(run, qemu):
         delete(captured[gone].directory, qemu.qmp_path)
         assert not any(map(os.path.exists, captured[gone].overlays)), os.listdir(run.folder)
         qemu.assert_alive()
-    assert [depth_of(path) for path in qemu.disk_files()] == [3, 3]
+    assert [harness.depth_of(path) for path in qemu.disk_files()] == [3, 3]
     assert [one.get('parent', {}).get('name') for one in listed(run.folder)] == [None, names[1]], listed(run.folder)
     for kept in (1, 3):
-        assert_whole(qemu, account(captured[kept]))
+        reverts.assert_whole(qemu, captured[kept].again())
     qemu.assert_consistent()
     qemu.kill()
 
     delete(captured[1].directory)
-    assert [depth_of(path) for path in capturer.disk_files] == [2, 2]
-    assert_whole(qemu, account(captured[3]))
+    assert [harness.depth_of(path) for path in capturer.disk_files] == [2, 2]
+    reverts.assert_whole(qemu, captured[3].again())
     delete(captured[3].directory)
     assert not overlays_in(run), os.listdir(run.folder)
     again = boot_again(qemu, [disk.path for disk in qemu.hardware.disks])

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Many snapshots of one guest: the chain and the disk stay small, and every one that is kept is whole."""
 
-import dataclasses
 import json
 import os
-import shutil
 import time
 
 import harness
@@ -14,26 +12,6 @@ from captures import Capturer
 from runner import test
 
 KEEP = 3
-
-
-def account(captured):
-    """What is known of a snapshot whose images may be others by now."""
-    summary = qsnapcmd.show(captured.directory)
-    bases = [disk['base']['file'] for disk in summary['disks']]
-    return dataclasses.replace(captured, summary=summary, bases=bases, sources=bases)
-
-
-def assert_whole(qemu, captured):
-    """The guest of it comes back, and disk and RAM are of one instant."""
-    qsnapcmd.verify(captured.directory)
-    reverted = reverts.revert(qemu, captured)
-    reverted.assert_came_back()
-    reverted.kill()
-    shutil.rmtree(reverted.folder)
-
-
-def depth_of(path):
-    return len(harness.qemu_img('info', '-U', '--backing-chain', '--output=json', path))
 
 
 def used_kib(folder):
@@ -61,12 +39,12 @@ def prune_by_a_timer(run):
         done = prune(run, qemu)
         assert not done['failed'] and [one['name'] for one in done['deleted']] == names[:-KEEP], done
         kept = kept[-KEEP:]
-        assert depth_of(capturer.disk_files[0]) == len(kept) + 1
+        assert harness.depth_of(capturer.disk_files[0]) == len(kept) + 1
         used.append(used_kib(run.folder))
         # The first ones, the last ones, and some in between.
         if number + 1 in (KEEP + 1, run.count) or number % 10 == 9:
             for one in kept:
-                assert_whole(qemu, account(one))
+                reverts.assert_whole(qemu, one.again())
         qemu.assert_alive()
     print(f'KiB after each: {used}')
     assert max(used[KEEP:]) < 2 * max(used[:KEEP]), used
