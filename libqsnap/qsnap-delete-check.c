@@ -174,6 +174,9 @@ take_middle (Check *check, QsnapDeleteDisk *disk, QsnapDrive *drive, GError **er
 
   while (!qsnap_is_same_file (drive->chain[at], disk->overlay))
     at++;
+  /* The filter of a job that a dead client left has its file's name. */
+  while (drive->chain[at + 1] != NULL && qsnap_is_same_file (drive->chain[at + 1], disk->overlay))
+    at++;
   if (drive->chain[at + 1] == NULL || !qsnap_is_same_file (drive->chain[at + 1], disk->base))
     {
       object (check, "drive %s of the guest has %s, which does not stand on %s there",

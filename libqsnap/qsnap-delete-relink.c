@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -184,11 +185,18 @@ remove_from_chain (JsonObject *image, guint at)
     json_object_remove_member (image, "chain");
 }
 
-/* QEMU's command line may still name it. */
+/* QEMU was started on it, as far as its name tells; the list must not grow with each deletion. */
 static void
-remember (JsonObject *image, const char *file)
+remember (JsonObject *image, JsonArray *command_line, const char *file)
 {
   JsonArray *merged = qsnap_json_get_array (image, "merged");
+  g_autofree char *name = g_path_get_basename (file);
+  gboolean named = FALSE;
+
+  for (guint i = 0; command_line != NULL && i < json_array_get_length (command_line); i++)
+    named |= strstr (qsnap_json_array_string (command_line, i), name) != NULL;
+  if (!named)
+    return;
 
   if (merged == NULL)
     {
@@ -200,7 +208,7 @@ remember (JsonObject *image, const char *file)
 
 /* FALSE: @image has nothing to do with it. */
 static gboolean
-take_out (JsonObject *image, const QsnapDeleteDisk *merged)
+take_out (JsonObject *image, JsonArray *command_line, const QsnapDeleteDisk *merged)
 {
   int depth = image != NULL ? depth_of (image, merged->overlay) : -1;
 
@@ -217,7 +225,7 @@ take_out (JsonObject *image, const QsnapDeleteDisk *merged)
       if (find_in_chain (image, merged->base) == 0)
         remove_from_chain (image, 0);
     }
-  remember (image, merged->overlay);
+  remember (image, command_line, merged->overlay);
 
   return TRUE;
 }
@@ -242,7 +250,11 @@ identify (JsonObject *disk, GError **error)
 }
 
 static gboolean
-relink_disk (JsonObject *disk, QsnapDeleteDisk *merged, gboolean *changed, GError **error)
+relink_disk (JsonObject *disk,
+             JsonArray *command_line,
+             QsnapDeleteDisk *merged,
+             gboolean *changed,
+             GError **error)
 {
   JsonObject *base = qsnap_json_get_object (disk, "base");
   JsonObject *backing = qsnap_json_get_object (base, "backing");
@@ -250,7 +262,7 @@ relink_disk (JsonObject *disk, QsnapDeleteDisk *merged, gboolean *changed, GErro
   QsnapDiskMode mode = qsnap_manifest_disk_mode (disk);
   int depth = depth_of (base, merged->overlay);
 
-  *changed |= take_out (qsnap_json_get_object (disk, "source"), merged);
+  *changed |= take_out (qsnap_json_get_object (disk, "source"), command_line, merged);
   if (depth < 0)
     return TRUE;
 
@@ -263,7 +275,7 @@ relink_disk (JsonObject *disk, QsnapDeleteDisk *merged, gboolean *changed, GErro
       json_object_set_string_member (backing, "file", merged->base);
       json_object_set_string_member (backing, "format", merged->base_format);
     }
-  (void)take_out (base, merged);
+  (void)take_out (base, command_line, merged);
 
   return mode != QSNAP_DISK_MODE_OVERLAY || depth > 1 || identify (disk, error);
 }
@@ -297,7 +309,7 @@ relink_sibling (const QsnapSibling *sibling, gpointer data, GError **error)
 {
   Relinking *relinking = data;
   g_autoptr (JsonObject) manifest = NULL;
-  JsonArray *disks;
+  JsonArray *disks, *command_line;
   gboolean changed = FALSE;
 
   if (sibling->manifest == NULL || sibling->deleting)
@@ -306,8 +318,10 @@ relink_sibling (const QsnapSibling *sibling, gpointer data, GError **error)
   /* What is parsed cannot be changed. */
   manifest = qsnap_json_copy_object (sibling->manifest);
   disks = qsnap_json_get_array (manifest, "disks");
+  command_line = qsnap_json_get_array (qsnap_json_get_object (manifest, "qemu"), "command-line");
   for (guint i = 0; i < json_array_get_length (disks); i++)
-    if (!relink_disk (qsnap_json_array_object (disks, i), relinking->merged, &changed, error))
+    if (!relink_disk (qsnap_json_array_object (disks, i), command_line, relinking->merged, &changed,
+                      error))
       return FALSE;
 
   return !changed || write_manifest (relinking->deletion, sibling, manifest, error);

@@ -14,12 +14,14 @@ static const char *const files_b[] = { "/revert/disk1.qcow2", "/guest/b.qcow2", 
                                        NULL };
 static const char *const files_c[] = { "/guest/c,d.img", "/guest/template", NULL };
 
+static const char *const merged_c[] = { "/guest/gone.qcow2", NULL };
+
 static const char *const files_d[] = { "/guest/d.img", "/guest/template", NULL };
 
 static const QsnapRevertDisk disks[] = {
-  { "a", files_a, "/revert/disk0.qcow2" }, { "b", files_b, "/new/disk1.qcow2" },
-  { "c", files_c, "/revert/o,v.qcow2" },   { "d", files_d, "/revert/disk3.qcow2" },
-  { "", files_d, "/revert/disk4.qcow2" },  { NULL, files_d, "/revert/disk5.qcow2" },
+  { "a", files_a, "/revert/disk0.qcow2" },         { "b", files_b, "/new/disk1.qcow2" },
+  { "c", files_c, "/revert/o,v.qcow2", merged_c }, { "d", files_d, "/revert/disk3.qcow2" },
+  { "", files_d, "/revert/disk4.qcow2" },          { NULL, files_d, "/revert/disk5.qcow2" },
 };
 
 #define A "/revert/disk0.qcow2"
@@ -57,6 +59,8 @@ static const CommandCase drives[] = {
   { "two", "-drive file=b.qcow2,format=qcow2 -m 5 -drive file=a.img",
     "-drive file=" B ",format=qcow2 -m 5 -drive file=" A ",format=qcow2", .extra = "ab" },
   { "template", "-drive file=template", "-drive file=/revert/o,,v.qcow2,format=qcow2",
+    .extra = "c" },
+  { "merged-away", "-drive file=gone.qcow2", "-drive file=/revert/o,,v.qcow2,format=qcow2",
     .extra = "c" },
   { "template-of-two", "-drive file=template", NULL, "belongs to 2 disks", .extra = "cd" },
   { "template-nearer", "-drive file=template -drive file=b.qcow2",
