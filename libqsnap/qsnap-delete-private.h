@@ -83,7 +83,7 @@ qsnap_delete_can_follow (const char *folder, JsonObject *manifest, JsonObject *d
 /* The base has all that the overlay has: who stands on the overlay now stands on the base. */
 gboolean qsnap_delete_relink (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error);
 /* Whose guest came from this one came from this one's parent now. */
-gboolean qsnap_delete_pass_on (QsnapDelete *deletion, GError **error);
+void qsnap_delete_pass_on (QsnapDelete *deletion);
 
 /* deleting.json. Where there is none, nothing was done. */
 gboolean qsnap_delete_read_journal (QsnapDelete *deletion, GError **error);

@@ -290,7 +290,9 @@ static gboolean delete (QsnapDelete *deletion, GError **error)
 
   set_phase (deletion, QSNAP_PHASE_SETTLING);
 
-  return qsnap_delete_pass_on (deletion, error) && qsnap_delete_remove_files (deletion, error);
+  qsnap_delete_pass_on (deletion);
+
+  return qsnap_delete_remove_files (deletion, error);
 }
 
 gboolean

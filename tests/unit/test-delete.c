@@ -10,6 +10,9 @@
 #include <unistd.h>
 #include <utime.h>
 
+#include "qsnap-json.h"
+#include "qsnap-manifest.h"
+
 static void
 set_up (Fixture *fixture, gconstpointer style, guint n_drives)
 {
@@ -227,6 +230,40 @@ test_branch (gconstpointer style)
   other = fixture_path (&fixture, "revert.qcow2");
   g_assert_cmpint (g_unlink (other), ==, 0);
   delete_well (&fixture, first);
+  fixture_clear (&fixture);
+}
+
+/* As of a guest that was brought back from the first: not on what the guest wrote since. */
+static void
+test_branch_snapshot (gconstpointer style)
+{
+  Fixture fixture;
+  g_autoptr (QsnapSnapshot) first = NULL;
+  g_autoptr (JsonObject) read = NULL, manifest = NULL;
+  g_autofree char *folder = NULL, *image = NULL, *below = NULL;
+  JsonArray *chain = json_array_new ();
+  JsonObject *base;
+  int dir_fd;
+
+  set_up (&fixture, style, 1);
+  first = fixture_capture_well (&fixture, "first");
+  g_object_unref (fixture_capture_well (&fixture, "second"));
+  write_qcow2 (&fixture, "branch.qcow2", "nothing-of-ours");
+  folder = fixture_path (&fixture, "second");
+  image = fixture_path (&fixture, "branch.qcow2");
+  below = fixture_path (&fixture, "a.raw");
+  dir_fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  read = qsnap_manifest_read (dir_fd, NULL);
+  manifest = qsnap_json_copy_object (read);
+  base = qsnap_json_get_object (
+      qsnap_json_array_object (qsnap_json_get_array (manifest, "disks"), 0), "base");
+  json_object_set_string_member (base, "file", image);
+  json_array_add_string_element (chain, below);
+  json_object_set_array_member (base, "chain", chain);
+  g_assert_true (qsnap_manifest_write (dir_fd, manifest, NULL));
+  close (dir_fd);
+  assert_refused (&fixture, first, QSNAP_ERROR_BLOCKED, "snapshot second", "stands on", below,
+                  NULL);
   fixture_clear (&fixture);
 }
 
@@ -748,6 +785,7 @@ main (int argc, char **argv)
   fixture_add ("/delete/newest-first", test_newest_first);
   fixture_add ("/delete/any", test_any);
   fixture_add ("/delete/branch", test_branch);
+  fixture_add ("/delete/branch-snapshot", test_branch_snapshot);
   fixture_add ("/delete/heirs", test_heirs);
   fixture_add ("/delete/any-faults", test_any_faults);
   fixture_add ("/delete/async", test_async);
