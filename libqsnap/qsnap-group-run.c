@@ -191,7 +191,7 @@ choose_folder (QsnapGroupRun *run,
     }
 
   run->name = name != NULL ? g_strdup (name) : g_path_get_basename (path);
-  if (!qsnap_name_is_valid (run->name))
+  if (qsnap_name_problem (run->name) != NULL)
     {
       g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                            "the group's name, or its directory's, cannot be the name of a snapshot");
