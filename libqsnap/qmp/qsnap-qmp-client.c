@@ -313,7 +313,7 @@ handle_event (QsnapQmpClient *client, JsonObject *message, const char *name)
                       microseconds >= 0 && microseconds < G_USEC_PER_SEC;
   gint64 time = possible ? seconds * G_USEC_PER_SEC + microseconds : g_get_real_time ();
 
-  g_debug ("event %s", name);
+  g_debug ("event %.100s", name);
   if (client->handlers.event == NULL ||
       client->handlers.event (name, json_object_get_member (message, "data"), time,
                               client->user_data))
@@ -369,7 +369,7 @@ handle_reply (QsnapQmpClient *client, JsonObject *message)
     {
       g_autoptr (GError) error = error_from_reply (message);
 
-      g_debug ("%s failed: %s", call->command,
+      g_debug ("%s failed: %.200s", call->command,
                may_repeat_secret (call->command) ? "(text left out)" : error->message);
       call->func (NULL, error, call->user_data);
     }

@@ -346,7 +346,7 @@ test_busy (void)
 int
 main (int argc, char **argv)
 {
-  g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
+  g_test_init (&argc, &argv, NULL);
   for (guint who = 0; who < 2; who++)
     {
       g_autofree char *fails_path = g_strdup_printf ("/group-faults/command-fails/%u", who);

@@ -386,7 +386,7 @@ test_delete_fails (void)
 int
 main (int argc, char **argv)
 {
-  g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
+  g_test_init (&argc, &argv, NULL);
   if (!fixture_has_qemu_img ())
     return 0;
 

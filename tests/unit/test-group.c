@@ -414,7 +414,7 @@ test_folder (void)
 int
 main (int argc, char **argv)
 {
-  g_test_init (&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
+  g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/group/guests", test_guests);
   g_test_add_func ("/group/order", test_order);
   g_test_add_func ("/group/asynchronous", test_asynchronous);
