@@ -18,10 +18,8 @@ group_case_set_up (GroupCase *group, MockStyle style, guint n)
 static void
 on_group_point (G_GNUC_UNUSED QsnapGroup *self, QsnapGroupSnapshot *snapshot, gpointer data)
 {
-  GroupCase *group = data;
-
-  g_assert_false (qsnap_group_snapshot_get_sealed (snapshot));
-  g_string_append (group->news, " point");
+  g_assert_true (QSNAP_IS_GROUP_SNAPSHOT (snapshot));
+  g_string_append (((GroupCase *)data)->news, " point");
 }
 
 static void
