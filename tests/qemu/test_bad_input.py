@@ -110,7 +110,7 @@ def monitor_is_taken(run):
     qemu.assert_alive()
 
 
-@test()
+@test(small_version='7.2')
 def directory_has_a_snapshot(run):
     qemu = run.boot()
     captured = Capturer(run, qemu).capture()
@@ -121,7 +121,7 @@ def directory_has_a_snapshot(run):
     qemu.assert_alive()
 
 
-@test()
+@test(small_version='7.2')
 def disk_is_full(run):
     """Less room than the guest's memory: refused before anything changes."""
     qemu = run.boot()
@@ -172,7 +172,7 @@ def skip_unless_root(run):
         run.skip('changing the user needs root')
 
 
-@test()
+@test(small_version='7.2')
 def no_permission_for_the_socket(run):
     skip_unless_root(run)
     qemu = run.boot()
@@ -181,7 +181,7 @@ def no_permission_for_the_socket(run):
     qemu.assert_alive()
 
 
-@test()
+@test(small_version='10.0')
 def no_permission_for_the_directory(run):
     skip_unless_root(run)
     qemu = run.boot()
@@ -194,7 +194,7 @@ def no_permission_for_the_directory(run):
     qemu.assert_alive()
 
 
-@test()
+@test(small_version='7.2')
 def guest_that_never_ran_is_refused_by_name(run):
     """Started with -S: prelaunch."""
     qemu = harness.Qemu(harness.Hardware(run.version, run.disks(), extra=['-S']))
@@ -202,7 +202,7 @@ def guest_that_never_ran_is_refused_by_name(run):
     assert_no_snapshot(run.file('snapshot'))
 
 
-@test()
+@test(small_version='10.0')
 def migration_under_way_is_refused(run):
     qemu = run.boot()
     qemu.guest('fill 200')
@@ -216,7 +216,7 @@ def migration_under_way_is_refused(run):
     qemu.assert_alive()
 
 
-@test()
+@test(small_version='7.2')
 def block_job_under_way_is_refused(run):
     qemu = run.boot()
     qemu.qmp('drive-mirror', job_id='mirror', device=qemu.disk_nodes()[0], target=run.file('mirror.raw'), format='raw',
@@ -249,7 +249,7 @@ def qemu_without_permission_to_track_memory(run):
     assert_no_snapshot(run.file('snapshot'))
 
 
-@test()
+@test(small_version='10.0')
 def directory_is_no_name(run):
     """Its name is the snapshot's, unless it is given one."""
     qemu = run.boot()
@@ -261,7 +261,7 @@ def directory_is_no_name(run):
     qemu.assert_alive()
 
 
-@test()
+@test(small_version='7.2')
 def writers_past_qemu_are_refused_by_name(run):
     """What QEMU's memory tracking, or an overlay, does not see. Nothing of it needs a second program."""
     folder = run.file('folder')
@@ -280,7 +280,7 @@ def writers_past_qemu_are_refused_by_name(run):
     assert qemu.guest('status')['torn'] == 0
 
 
-@test()
+@test(small_version='10.0')
 def writable_export_is_refused_by_name(run):
     """The guest's disk and an NBD client write to the same image; read-only, the export does no harm."""
     qemu = run.boot(extra=['-blockdev', f'driver=file,node-name=shared,filename={harness.create_disk(run.file("shared.raw"))}',
@@ -293,7 +293,7 @@ def writable_export_is_refused_by_name(run):
     assert qemu.guest('status')['torn'] == 0
 
 
-@test()
+@test(small_version='7.2')
 def monitor_over_tcp_can_only_look(run):
     """Descriptors do not travel over TCP."""
     qemu = run.boot(extra=['-qmp', 'tcp:127.0.0.1:0,server=on,wait=off'])

@@ -53,7 +53,7 @@ def torture(run):
     qemu.assert_consistent()
 
 
-@test(small=1, full=5, timeout=60)
+@test(small=1, full=5, timeout=60, small_version='10.0')
 def torture_with_heavy_writes(run):
     """Many requests in flight, not only the worker's own."""
     qemu = run.boot(run.disks(2, size='256M'))
@@ -96,7 +96,7 @@ def most_descriptors_of_one_file(qemu):
     return max(names.count(name) for name in names)
 
 
-@test(small=4, full=25, timeout=60)
+@test(small=4, full=25, timeout=60, small_version='7.2')
 def captures_leave_no_descriptors(run):
     """Pipes, sockets, userfaultfds: none left. Images: as many for each file of the chain as after the first capture."""
     qemu = run.boot()
@@ -126,7 +126,7 @@ def capabilities_and_parameters_are_put_back(run):
 
 # What the guest does meanwhile
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def guest_powers_off_while_memory_is_saved(run):
     qemu = boot_with_slow_save(run)
     capturer = Capturer(run, qemu)
@@ -153,7 +153,7 @@ def guest_reboots_while_memory_is_saved(run):
     assert_reverts(qemu, captured)
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def guest_reboots_under_no_reboot_while_memory_is_saved(run):
     qemu = boot_with_slow_save(run, no_reboot=True)
     capturer = Capturer(run, qemu)
@@ -166,7 +166,7 @@ def guest_reboots_under_no_reboot_while_memory_is_saved(run):
     assert_reverts(qemu, captured)
 
 
-@test()
+@test(small_version='10.0')
 def guest_powers_off_after_a_capture(run):
     """What a shutdown does is as it was before."""
     qemu = run.boot()
@@ -289,23 +289,23 @@ def same_pause_without_debug_threads(run):
     assert without < 2 * with_names + 20000, (with_names, without)
 
 
-@test()
+@test(small_version='7.2')
 def frontend_drive_virtio(run):
     capture_and_revert(run, disks=run.disks(2))
 
 
-@test()
+@test(small_version='10.0')
 def frontend_drive_virtio_qcow2(run):
     capture_and_revert(run, disks=run.disks(2, 'qcow2'))
 
 
-@test()
+@test(small_version='7.2')
 def frontend_hda(run):
     """IDE; on "pc", because Debian's cloud kernel has no AHCI."""
     capture_and_revert(run, disks=run.disks(1, 'qcow2', frontend='hda'), machine='pc')
 
 
-@test()
+@test(small_version='10.0')
 def frontend_ide(run):
     capture_and_revert(run, disks=run.disks(2, frontend='ide', style='drive'), machine='pc')
 
@@ -315,7 +315,7 @@ def frontend_blockdev_virtio(run):
     capture_and_revert(run, disks=run.disks(2, style='blockdev'))
 
 
-@test()
+@test(small_version='7.2')
 def frontend_blockdev_virtio_qcow2(run):
     capture_and_revert(run, disks=run.disks(2, 'qcow2', style='blockdev'))
 
@@ -325,12 +325,12 @@ def frontend_scsi(run):
     capture_and_revert(run, disks=run.disks(2, 'qcow2', frontend='scsi', style='blockdev'))
 
 
-@test()
+@test(small_version='10.0')
 def frontend_scsi_drive(run):
     capture_and_revert(run, disks=run.disks(1, frontend='scsi', style='drive'))
 
 
-@test()
+@test(small_version='7.2')
 def frontend_nvme_is_refused(run):
     """QEMU cannot migrate its NVMe device; said before anything is touched."""
     qemu = run.boot(run.disks(1, frontend='nvme', style='blockdev'))
@@ -371,22 +371,22 @@ def assert_refused(run, qemu, *words):
     qemu.assert_alive()
 
 
-@test()
+@test(small_version='10.0')
 def memory_numa_backends(run):
     capture_and_revert(run, disks=run.disks(1), memory='numa')
 
 
-@test()
+@test(small_version='7.2')
 def memory_pc_dimm(run):
     capture_and_revert(run, disks=run.disks(1), memory='pc-dimm')
 
 
-@test()
+@test(small_version='10.0')
 def memory_memfd_shared(run):
     capture_and_revert(run, disks=run.disks(1), memory='memfd-shared')
 
 
-@test()
+@test(small_version='7.2')
 def memory_of_a_private_file_is_refused(run):
     """userfaultfd cannot write-protect it (facts 1.9)."""
     backend = ['-object', f'memory-backend-file,id=pc.ram,size=512M,share=off,mem-path={run.file("ram")}',
@@ -395,7 +395,7 @@ def memory_of_a_private_file_is_refused(run):
     assert_refused(run, qemu, 'memory')
 
 
-@test()
+@test(small_version='10.0')
 def guest_without_disks(run):
     capture_and_revert(run, disks=[])
 
@@ -434,7 +434,7 @@ def assert_verify_fails(directory):
     raise AssertionError('verify has not noticed')
 
 
-@test()
+@test(small_version='7.2')
 def export_into_a_pipe(run):
     qemu = run.boot()
     qemu.work_hard(fill_mib=64)

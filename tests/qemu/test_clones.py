@@ -121,7 +121,7 @@ def revert_of_a_revert(run):
     assert second.folder != loaded.folder
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def capture_of_a_mapped_guest(run):
     """Refused with its reason where the memory image is on a disk; on tmpfs QEMU can do it."""
     qemu = run.boot()
@@ -147,7 +147,7 @@ def capture_of_a_mapped_guest(run):
 
 # Paused guests
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def paused_guest_comes_back_paused(run):
     qemu = run.boot()
     qemu.work_hard(fill_mib=64)
@@ -158,7 +158,7 @@ def paused_guest_comes_back_paused(run):
     assert qemu.status() == 'paused'
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def revert_that_waits(run):
     """--paused, of a guest that ran."""
     qemu, captured = boot_and_capture(run)
@@ -226,7 +226,7 @@ def read_text(path):
         return file.read()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def clones_are_new_generations(run):
     """A guest that has vmgenid is told that it was cloned: the original's number is of no clone."""
     guid = '324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87'
@@ -237,7 +237,7 @@ def clones_are_new_generations(run):
     assert_all_well(*clones)
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def directories_of_clones(run):
     qemu, captured = boot_and_capture(run)
     clones = clone(qemu, captured, 2, '--directory', run.file('clones'))
@@ -249,7 +249,7 @@ def directories_of_clones(run):
 
 # Another command line
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def another_command_line(run):
     """What the caller gives is taken, and adapted like what was recorded."""
     qemu, captured = boot_and_capture(run, run.disks(2))
@@ -285,7 +285,7 @@ def memory_image_equals_what_qemu_loads(run):
 
 # The end
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def quit_ends_a_reverted_guest(run):
     qemu, captured = boot_and_capture(run)
     reverted = revert(qemu, captured)
@@ -298,7 +298,7 @@ def quit_ends_a_reverted_guest(run):
     assert qemu.wait_exit(20) == 0
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def interrupt_at_the_terminal_does_not_reach_the_guest(run):
     """It has a session of its own. The shell stands for the terminal's process group that goes on after the command."""
     qemu, captured = boot_and_capture(run)

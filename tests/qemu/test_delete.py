@@ -193,7 +193,7 @@ def processes_on(paths):
     return done.stdout
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='10.0')
 def delete_offline(run):
     """QEMU is killed in the middle of a deletion that is killed, too; then one after the other, the first killed once more.
     The first image has all."""
@@ -232,7 +232,7 @@ def is_saving(directory):
         return False
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='7.2')
 def delete_is_refused(run):
     """Each reason by name, and nothing changed."""
     qemu = run.boot()

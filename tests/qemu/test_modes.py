@@ -487,7 +487,7 @@ def needs_recovery(image):
     return 'needs_recovery' in processes.run(['/sbin/dumpe2fs', '-h', image]).stdout
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='10.0')
 def quiesced_by_the_real_agent(run):
     """The file system in the snapshot is as after an orderly end, and the guest's goes on."""
     image = harness.create_disk(run.file('fs.raw'), size='64M')

@@ -139,7 +139,7 @@ def generations_of_reverts_and_captures(run):
     guest.assert_consistent()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def clones_on_demand(run):
     qemu, captured = boot_and_capture(run, fill_mib=64)
     clones = clone(qemu, captured, 2, method='on-demand')
@@ -163,7 +163,7 @@ def application_lets_go_of_the_guest(run):
     application.guest.assert_came_back()
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='10.0')
 def guest_is_ended_before_it_has_settled(run):
     qemu, captured = boot_and_capture(run)
     application = Application(run, qemu, captured)
@@ -232,7 +232,7 @@ def page_server_is_killed_beside_its_application(run):
     print(f'{killed} page servers killed in {run.count} reverts')
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='7.2')
 def recover_has_nothing_to_do(run):
     """While the page server lives; after the guest has ended; where there is no record."""
     qemu, captured = boot_and_capture(run)
@@ -283,7 +283,7 @@ def damaged_page_is_never_served(run):
     assert 'settled' not in [event['event'] for event in application.said]
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='10.0')
 def another_snapshot_is_not_gone_on_with(run):
     """What lies where the snapshot was has other pages."""
     qemu, captured = boot_and_capture(run, fill_mib=64)
@@ -316,7 +316,7 @@ def reserve_huge_pages(run, number):
     return before, got
 
 
-@test(timeout=90, alone=True)
+@test(timeout=90, alone=True, small_version='7.2')
 def revert_of_huge_pages(run):
     """Whole host pages at a time."""
     before, got = reserve_huge_pages(run, 2 * 192 + 8)

@@ -59,7 +59,7 @@ def python_example_of_an_upgrade_that_fails(run):
     qsnapcmd.quit_qemu(done.stdout.split()[-1])
 
 
-@test()
+@test(small_version='10.0')
 def python_example_says_what_is_wrong(run):
     qemu = run.boot()
     os.mkdir(run.file('full'))

@@ -284,7 +284,7 @@ def overlay_is_full_while_memory_is_saved(run):
     assert_reverts(victim.qemu, captured)
 
 
-@test(timeout=120)
+@test(timeout=120, small_version='7.2')
 def application_is_killed_over_a_full_overlay(run):
     victim, doomed, folder = boot_with_a_full_overlay(run)
     doomed.find_saver()

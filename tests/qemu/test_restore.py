@@ -120,18 +120,18 @@ def revert_of_a_pc_dimm(run):
     capture_and_revert(run, memory='pc-dimm')
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def revert_of_a_shared_memfd(run):
     """The reverted guest must not share it."""
     capture_and_revert(run, memory='memfd-shared')
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def revert_of_microvm(run):
     """Without a PCI bus, and with ACPI: Debian's kernel does not look for virtio-mmio on its command line."""
     capture_and_revert(run, run.disks(1, frontend='virtio-mmio', style='drive'), machine='microvm,acpi=on')
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def revert_of_a_guest_without_disks(run):
     capture_and_revert(run, disks=[])

@@ -120,7 +120,7 @@ def snapshot_of_somebody_else_is_not_reverted(run):
     snapshot.assert_still_sound()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def revert_that_qemu_refuses(run):
     """QEMU's own words are in the error."""
     snapshot = Refusals(run)
@@ -136,7 +136,7 @@ def revert_that_qemu_refuses(run):
     snapshot.assert_still_sound()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def revert_with_other_hardware(run):
     """What QEMU says only once it has the devices' state; and what can be told before."""
     snapshot = Refusals(run)
@@ -154,7 +154,7 @@ def without_disks(line):
     return line[:first - 1] + line[first + 1:]
 
 
-@test(small=3, full=25, timeout=90)
+@test(small=3, full=25, timeout=90, small_version='7.2')
 def interrupt_while_reverting(run):
     """Ctrl-C at any time: the guest is back, or nothing of it is there."""
     snapshot = Refusals(run)

@@ -29,17 +29,17 @@ def assert_every_tear_is_seen(run, disks_first):
     qemu.assert_consistent()
 
 
-@test(small=2, full=25, timeout=60, needs_qsnap=False)
+@test(small=2, full=25, timeout=60, needs_qsnap=False, small_version='10.0')
 def torn_control_disks_first(run):
     assert_every_tear_is_seen(run, disks_first=True)
 
 
-@test(small=1, full=10, timeout=60, needs_qsnap=False)
+@test(small=1, full=10, timeout=60, needs_qsnap=False, small_version='7.2')
 def torn_control_memory_first(run):
     assert_every_tear_is_seen(run, disks_first=False)
 
 
-@test(small=1, full=5, timeout=60, needs_qsnap=False)
+@test(small=1, full=5, timeout=60, needs_qsnap=False, small_version='10.0')
 def torn_control_flat_out(run):
     """Torn while the worker writes flat out, as a library with a wrong order would do it."""
     qemu = run.boot(run.disks(2))
@@ -50,7 +50,7 @@ def torn_control_flat_out(run):
     qemu.assert_alive()
 
 
-@test(small=1, full=5, timeout=90, needs_qsnap=False)
+@test(small=1, full=5, timeout=90, needs_qsnap=False, small_version='7.2')
 def reference_capture_is_sound(run):
     """Else the negative control would prove nothing."""
     qemu = run.boot(run.disks(2))
