@@ -86,7 +86,7 @@ def hostile_manifest_is_not_reverted(run):
     trap = run.file('trap')
     for words, path, value in (
             (['schema'], ('schema',), 2),
-            ([], ('memory', 'format'), 2),
+            ([], ('memory', 'format'), 3),
             ([], ('memory', 'blocks', block, 'file'), '../disk0.raw'),
             ([], ('memory', 'blocks', block, 'file'), 'ram/../../disk0.raw'),
             ([], ('memory', 'blocks', block, 'name'), '../pc.ram'),
