@@ -26,9 +26,10 @@ G_BEGIN_DECLS
  *     stream-bytes    what QEMU sent
  *     pages, zero-pages, absent-pages    over all blocks: with data, all zero, never sent
  *     blocks          in QEMU's order: name, length, pages, zero-pages; one with a file of its own
- *                     also has file, sums, sums-checksum; if it is compressed, compression, which
- * is "zstd", and packed-length state           file, length, device-offset, eof-offset (both from
- * the file's beginning), checksum
+ *                     also has file, sums, sums-checksum; if it is compressed, compression, which is
+ *                     "zstd", and packed-length
+ *     state           file, length, device-offset, eof-offset (both from the file's beginning),
+ *                     checksum
  *
  * The checksums of whole files are XXH3-128 in hexadecimal. */
 typedef struct _QsnapImageWriter QsnapImageWriter;
