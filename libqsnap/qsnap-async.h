@@ -18,4 +18,15 @@ void qsnap_async_run (gpointer source,
                       GAsyncReadyCallback callback,
                       gpointer user_data);
 
+/* The asynchronous twin of a function that makes an object out of what is in @file. */
+typedef gpointer (*QsnapAsyncFileFunc) (GFile *file, GCancellable *cancellable, GError **error);
+
+/* The same; the result is a #GTask's pointer, a #GObject. */
+void qsnap_async_run_on_file (GFile *file,
+                              gpointer tag,
+                              QsnapAsyncFileFunc func,
+                              GCancellable *cancellable,
+                              GAsyncReadyCallback callback,
+                              gpointer user_data);
+
 G_END_DECLS

@@ -7,18 +7,6 @@
 
 /* The asynchronous twins of what takes no options. */
 
-static void
-load_thread (GTask *task, gpointer source, gpointer directory, GCancellable *cancellable)
-{
-  g_autoptr (GError) error = NULL;
-  QsnapGroupSnapshot *snapshot = qsnap_group_snapshot_load (directory, cancellable, &error);
-
-  if (snapshot != NULL)
-    g_task_return_pointer (task, snapshot, g_object_unref);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
-}
-
 /**
  * qsnap_group_snapshot_load_async:
  * @directory: the group's folder
@@ -36,14 +24,11 @@ qsnap_group_snapshot_load_async (GFile *directory,
                                  GAsyncReadyCallback callback,
                                  gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (G_IS_FILE (directory));
 
-  task = g_task_new (NULL, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_group_snapshot_load_async);
-  g_task_set_task_data (task, g_object_ref (directory), g_object_unref);
-  g_task_run_in_thread (task, load_thread);
+  qsnap_async_run_on_file (directory, qsnap_group_snapshot_load_async,
+                           (QsnapAsyncFileFunc)qsnap_group_snapshot_load, cancellable, callback,
+                           user_data);
 }
 
 /**

@@ -8,18 +8,6 @@
 /* The asynchronous twins of what QsnapSnapshot does: each runs its synchronous one in a thread,
  * with the caller's cancellable. */
 
-static void
-load_thread (GTask *task, gpointer source, gpointer directory, GCancellable *cancellable)
-{
-  g_autoptr (GError) error = NULL;
-  QsnapSnapshot *snapshot = qsnap_snapshot_load (directory, cancellable, &error);
-
-  if (snapshot != NULL)
-    g_task_return_pointer (task, snapshot, g_object_unref);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
-}
-
 /**
  * qsnap_snapshot_load_async:
  * @directory: the snapshot's directory
@@ -37,14 +25,11 @@ qsnap_snapshot_load_async (GFile *directory,
                            GAsyncReadyCallback callback,
                            gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (G_IS_FILE (directory));
 
-  task = g_task_new (NULL, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_snapshot_load_async);
-  g_task_set_task_data (task, g_object_ref (directory), g_object_unref);
-  g_task_run_in_thread (task, load_thread);
+  qsnap_async_run_on_file (directory, qsnap_snapshot_load_async,
+                           (QsnapAsyncFileFunc)qsnap_snapshot_load, cancellable, callback,
+                           user_data);
 }
 
 /**
@@ -67,18 +52,6 @@ qsnap_snapshot_load_finish (GAsyncResult *result, GError **error)
   return g_task_propagate_pointer (G_TASK (result), error);
 }
 
-static void
-list_thread (GTask *task, gpointer source, gpointer parent, GCancellable *cancellable)
-{
-  g_autoptr (GError) error = NULL;
-  GListModel *list = qsnap_snapshot_list (parent, cancellable, &error);
-
-  if (list != NULL)
-    g_task_return_pointer (task, list, g_object_unref);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
-}
-
 /**
  * qsnap_snapshot_list_async:
  * @parent: a directory
@@ -96,14 +69,11 @@ qsnap_snapshot_list_async (GFile *parent,
                            GAsyncReadyCallback callback,
                            gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (G_IS_FILE (parent));
 
-  task = g_task_new (NULL, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_snapshot_list_async);
-  g_task_set_task_data (task, g_object_ref (parent), g_object_unref);
-  g_task_run_in_thread (task, list_thread);
+  qsnap_async_run_on_file (parent, qsnap_snapshot_list_async,
+                           (QsnapAsyncFileFunc)qsnap_snapshot_list, cancellable, callback,
+                           user_data);
 }
 
 /**
