@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "memory/qsnap-fd-writer.h"
 #include "memory/qsnap-image.h"
 #include "memory/qsnap-io.h"
 #include "memory/qsnap-postcopy.h"
@@ -173,31 +174,12 @@ make_recovery (QsnapServing *serving, GError **error)
 
   if (manifest == NULL)
     return NULL;
-  image =
-      qsnap_image_new (serving->snapshot_fd, qsnap_json_get_object (manifest, "memory"), error);
+  image = qsnap_image_new (serving->snapshot_fd, qsnap_json_get_object (manifest, "memory"), error);
   if (image == NULL)
     return NULL;
   qsnap_postcopy_put_recovery (image, recovery);
 
   return g_steal_pointer (&recovery);
-}
-
-static gboolean
-send_all (GSocket *socket, const GByteArray *bytes, GError **error)
-{
-  gsize sent = 0;
-
-  while (sent < bytes->len)
-    {
-      gssize n = g_socket_send (socket, (const char *)bytes->data + sent, bytes->len - sent, NULL,
-                                error);
-
-      if (n < 0)
-        return FALSE;
-      sent += (gsize)n;
-    }
-
-  return TRUE;
 }
 
 /* A connection that is lost before QEMU 7.2 has been told to resume is the end of it: its thread
@@ -217,7 +199,8 @@ resume (QsnapServing *serving,
   if (!qsnap_rescue_recover (serving->rescue, path, error))
     return FALSE;
   socket = connect_to_qemu (path, error);
-  if (socket == NULL || !send_all (socket, recovery, error))
+  if (socket == NULL ||
+      !qsnap_fd_write (g_socket_get_fd (socket), recovery->data, recovery->len, NULL, error))
     return FALSE;
 
   *again = TRUE;
