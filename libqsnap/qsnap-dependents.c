@@ -15,6 +15,7 @@
 #include "qsnap-json.h"
 #include "qsnap-manifest-disk.h"
 #include "qsnap-manifest.h"
+#include "qsnap-siblings.h"
 
 /* Where QEMU keeps its locks in an image: a byte for each thing that a user does, from 100, and for
  * each that it forbids others, from 200. */
@@ -301,23 +302,20 @@ look_at_damaged (Search *search, const char *folder, int dir_fd, const char *nam
 static void
 look_at_directory (Search *search, const char *folder, int dir_fd)
 {
-  g_autoptr (JsonObject) manifest = qsnap_manifest_read (dir_fd, NULL);
-  gboolean deleting = manifest == NULL;
-  QsnapJournal journal = { 0 };
+  QsnapSibling sibling;
 
-  if (deleting)
-    manifest = qsnap_manifest_read_deleted (dir_fd, NULL);
-  if (manifest != NULL)
-    look_at_manifest (search, folder, manifest, deleting);
-  else if (qsnap_journal_read (&journal, dir_fd, NULL))
-    look_at_journal (search, folder, journal.json);
+  qsnap_sibling_read (&sibling, folder, dir_fd);
+  if (sibling.manifest != NULL)
+    look_at_manifest (search, folder, sibling.manifest, sibling.deleting);
+  else if (sibling.journal != NULL)
+    look_at_journal (search, folder, sibling.journal);
   else
     {
       look_at_damaged (search, folder, dir_fd, QSNAP_MANIFEST_FILE);
       look_at_damaged (search, folder, dir_fd, QSNAP_MANIFEST_DELETED);
       look_at_damaged (search, folder, dir_fd, QSNAP_JOURNAL_FILE);
     }
-  qsnap_journal_clear (&journal);
+  qsnap_sibling_clear (&sibling);
 }
 
 /* A snapshot, a capture or a revert. */

@@ -5,12 +5,39 @@
 #include "qsnap-siblings.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "qsnap-dependents.h"
 #include "qsnap-journal.h"
 #include "qsnap-json.h"
 #include "qsnap-manifest.h"
+
+void
+qsnap_sibling_read (QsnapSibling *sibling, const char *folder, int dir_fd)
+{
+  QsnapJournal journal = { 0 };
+
+  memset (sibling, 0, sizeof *sibling);
+  sibling->folder = folder;
+  sibling->dir_fd = dir_fd;
+  sibling->manifest = qsnap_manifest_read (dir_fd, NULL);
+  if (sibling->manifest != NULL)
+    return;
+
+  sibling->manifest = qsnap_manifest_read_deleted (dir_fd, NULL);
+  sibling->deleting = sibling->manifest != NULL;
+  if (!sibling->deleting && qsnap_journal_read (&journal, dir_fd, NULL))
+    sibling->journal = json_object_ref (journal.json);
+  qsnap_journal_clear (&journal);
+}
+
+void
+qsnap_sibling_clear (QsnapSibling *sibling)
+{
+  g_clear_pointer (&sibling->manifest, json_object_unref);
+  g_clear_pointer (&sibling->journal, json_object_unref);
+}
 
 static gboolean
 visit_open (const char *folder,
@@ -21,21 +48,12 @@ visit_open (const char *folder,
             GError **error)
 {
   g_autoptr (GError) failure = NULL;
-  g_autoptr (JsonObject) manifest = qsnap_manifest_read (dir_fd, NULL);
-  QsnapSibling sibling = { folder, dir_fd, manifest, NULL, FALSE };
-  QsnapJournal journal = { 0 };
+  QsnapSibling sibling;
 
-  if (manifest == NULL)
-    {
-      manifest = sibling.manifest = qsnap_manifest_read_deleted (dir_fd, NULL);
-      sibling.deleting = manifest != NULL;
-    }
-  if (manifest == NULL && qsnap_journal_read (&journal, dir_fd, NULL))
-    sibling.journal = journal.json;
-
+  qsnap_sibling_read (&sibling, folder, dir_fd);
   if (sibling.manifest != NULL || sibling.journal != NULL)
     *go_on = func (&sibling, data, &failure);
-  qsnap_journal_clear (&journal);
+  qsnap_sibling_clear (&sibling);
   if (failure == NULL)
     return TRUE;
 

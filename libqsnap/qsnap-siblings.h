@@ -20,6 +20,11 @@ typedef struct
   gboolean deleting;
 } QsnapSibling;
 
+/* What is in the directory, which stays the caller's: neither a manifest nor a journal if it is no
+ * snapshot, or a damaged one. */
+void qsnap_sibling_read (QsnapSibling *sibling, const char *folder, int dir_fd);
+void qsnap_sibling_clear (QsnapSibling *sibling);
+
 /* FALSE ends the search, with or without an error. */
 typedef gboolean (*QsnapSiblingFunc) (const QsnapSibling *sibling, gpointer data, GError **error);
 
