@@ -999,6 +999,8 @@ test_packed_places (Fixture *fixture, gconstpointer data)
       put_place (fixture, 300, places[i]);
       g_assert_false (qsnap_image_read (image, 0, 300 * STREAM_PAGE, page, sizeof page, &error));
       g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_CORRUPT);
+      g_assert_true ((strstr (error->message, "behind the end") != NULL) ==
+                     (places[i] / 16 >= (guint64)length));
       g_clear_error (&error);
       /* The others can be read all the same. */
       g_assert_true (qsnap_image_read (image, 0, 301 * STREAM_PAGE, page, sizeof page, &error));
