@@ -47,7 +47,7 @@ _qsnap_value ()
       _qsnap_files -d "$value" ;;
     --quiesce | --program)
       _qsnap_files -f "$value" ;;
-    --name | --description | --metadata | --max-pause-ms | --max-stall-ms | --timeout-ms | --number | -n | --keep-*) ;;
+    --name | --description | --metadata | --max-pause-ms | --max-stall-ms | --max-chain-length | --timeout-ms | --number | -n | --keep-*) ;;
     *) return 1 ;;
   esac
 }
@@ -80,7 +80,7 @@ _qsnap ()
   local commands='check snapshot show list describe verify export revert clone recover delete prune quit'
   local all='--json --quiet --help --version'
   local taking='--name --description --metadata --mode --fallback --disk-mode --disk --overlay-directory --leave --quiesce
-    --compression --allow-managed --max-pause-ms --max-stall-ms --huge-pages --timeout-ms'
+    --compression --allow-managed --max-pause-ms --max-stall-ms --huge-pages --max-chain-length --timeout-ms'
   local keeping='--keep-last --keep-hourly --keep-daily --keep-weekly --keep-monthly --keep-yearly --dry-run'
   local returning='--method --directory --program --paused --wait --verify'
   local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command='' options=$all i

@@ -35,6 +35,7 @@ typedef struct
   char *quiesce;
   char *compression;
   gboolean huge_pages;
+  int max_chain_length;
   /* revert, clone */
   char *method;
   char *directory;

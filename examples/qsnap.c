@@ -704,6 +704,8 @@ main (int argc, char **argv)
       "snapshot: how the memory is kept: none (the default) or zstd", "HOW" },
     { "quiesce", 0, 0, G_OPTION_ARG_STRING, &options.quiesce,
       "snapshot, disks-only: freeze the guest's file systems by its agent's socket", "SOCKET" },
+    { "max-chain-length", 0, 0, G_OPTION_ARG_INT, &options.max_chain_length,
+      "snapshot: then delete those before the N latest that stand on each other", "N" },
     { "huge-pages", 0, 0, G_OPTION_ARG_NONE, &options.huge_pages,
       "snapshot: give the guest its huge pages back, for short pauses later", NULL },
     { "timeout-ms", 0, 0, G_OPTION_ARG_INT, &options.timeout_ms,

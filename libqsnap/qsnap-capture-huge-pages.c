@@ -2,8 +2,6 @@
 
 #include "config.h"
 
-#include <unistd.h>
-
 #include "qsnap-capture-private.h"
 #include "qsnap-huge-pages.h"
 #include "qsnap-snapshot-private.h"
@@ -23,15 +21,6 @@ patience (QsnapGuest *guest)
   return LEAST_PATIENCE_US + (guest->ram_size + gib - 1) / gib * PATIENCE_US_PER_GIB;
 }
 
-/* Whoever brings the snapshot back, or deletes it, need not wait. */
-static void
-let_go_of_directory (QsnapCapture *capture)
-{
-  qsnap_journal_clear (&capture->journal);
-  close (capture->dir_fd);
-  capture->dir_fd = -1;
-}
-
 void
 qsnap_capture_give_huge_pages_back (QsnapCapture *capture)
 {
@@ -42,7 +31,7 @@ qsnap_capture_give_huge_pages_back (QsnapCapture *capture)
   if (!guest->gets_huge_pages || !qsnap_capture_is_background (capture) || capture->qmp->gone)
     return;
 
-  let_go_of_directory (capture);
+  qsnap_capture_let_go_of_directory (capture);
   if (qsnap_huge_pages_give_back (guest->process, patience (guest), capture->cancellable, &error))
     return;
 

@@ -149,8 +149,15 @@ void qsnap_capture_carry_out_wish (QsnapCapture *capture);
 /* What the caller wants to become of it is carried out. */
 void qsnap_capture_leave_guest (QsnapCapture *capture);
 
+/* After the seal: whoever brings the snapshot back, or deletes it, need not wait for what still is
+ * done for the guest. */
+void qsnap_capture_let_go_of_directory (QsnapCapture *capture);
+
 /* If it is wanted and can be done; the snapshot is there already. */
 void qsnap_capture_give_huge_pages_back (QsnapCapture *capture);
+
+/* If it is wanted: what stands before the latest snapshots in the guest's chain is deleted. */
+void qsnap_capture_limit_chain (QsnapCapture *capture);
 
 /* What is known of the snapshot so far, for its manifest. */
 JsonObject *qsnap_capture_describe (QsnapCapture *capture, JsonObject *memory);

@@ -102,9 +102,7 @@ qsnap_capture_clear (QsnapCapture *capture)
     qsnap_worker_run_and_wait (free_saver, capture->saver);
   if (capture->stream_read >= 0)
     close (capture->stream_read);
-  if (capture->dir_fd >= 0)
-    close (capture->dir_fd);
-  qsnap_journal_clear (&capture->journal);
+  qsnap_capture_let_go_of_directory (capture);
   qsnap_undo_free (capture->undo);
   qsnap_undo_free (capture->settle);
   g_ptr_array_unref (capture->tasks);
@@ -356,6 +354,15 @@ take_snapshot (QsnapCapture *capture, GError **error)
   return qsnap_capture_save (capture, error);
 }
 
+void
+qsnap_capture_let_go_of_directory (QsnapCapture *capture)
+{
+  qsnap_journal_clear (&capture->journal);
+  if (capture->dir_fd >= 0)
+    close (capture->dir_fd);
+  capture->dir_fd = -1;
+}
+
 /* For the prediction of the next. */
 static void
 note_pause (QsnapCapture *capture)
@@ -429,6 +436,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
     {
       (void)qsnap_journal_remove (&capture->journal, NULL);
       qsnap_capture_give_huge_pages_back (capture);
+      qsnap_capture_limit_chain (capture);
       return TRUE;
     }
 

@@ -78,6 +78,13 @@ disks_only_and_compression (QsnapSnapshotOptions *options)
 }
 
 static gboolean
+ends_and_max_chain_length (QsnapSnapshotOptions *options)
+{
+  return qsnap_snapshot_options_get_max_chain_length (options) > 0 &&
+         qsnap_snapshot_options_get_leave (options) == QSNAP_LEAVE_QUIT;
+}
+
+static gboolean
 copies (QsnapSnapshotOptions *options)
 {
   GListModel *disks = qsnap_snapshot_options_get_disks (options);
@@ -117,6 +124,8 @@ static const Contradiction contradictions[] = {
   { disks_only_and_max_stall, "max-stall-ms and mode disks-only: there is no memory to be saved" },
   { disks_only_and_compression,
     "compression and mode disks-only: there is no memory to be compressed" },
+  { ends_and_max_chain_length,
+    "max-chain-length and leave quit: a QEMU that has ended merges nothing" },
   { live_and_copy,
     "mode live and disk mode copy: QEMU does not end a migration while a job copies" },
 };

@@ -42,6 +42,9 @@ on_progress (gpointer data, guint64 done, guint64 total)
 {
   QsnapDelete *deletion = data;
 
+  if (deletion->operation == NULL)
+    return;
+
   qsnap_operation_set_progress (deletion->operation, deletion->bytes_before + done,
                                 deletion->bytes_before + total + deletion->bytes_after);
 }
@@ -167,7 +170,7 @@ merge_live (QsnapDelete *deletion, QsnapDeleteDisk *disk, GError **error)
 gboolean
 qsnap_delete_resume (QsnapDelete *deletion, GError **error)
 {
-  QsnapSession *session;
+  QsnapSession *session = deletion->session;
   g_autoptr (QsnapQmpClient) client = NULL;
   QsnapQmp qmp;
   g_autofree char *status = NULL;
@@ -177,7 +180,6 @@ qsnap_delete_resume (QsnapDelete *deletion, GError **error)
 
   /* A guest must not stay stopped because a connection ended. */
   qmp = deletion->guest->qmp;
-  session = qsnap_operation_get_session (deletion->operation);
   if (qsnap_watch_is_closed (deletion->watch) && qsnap_session_get_address (session) != NULL)
     {
       qsnap_watch_reopen (deletion->watch);

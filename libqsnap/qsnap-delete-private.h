@@ -41,6 +41,9 @@ typedef struct
 typedef struct
 {
   QsnapSnapshot *snapshot;
+  /* With the guest; NULL: no QEMU has its disks open. */
+  QsnapSession *session;
+  /* Whose phases and progress these are; NULL without a session, and inside another operation. */
   QsnapOperation *operation;
   GCancellable *cancellable;
 

@@ -147,14 +147,13 @@ read_disks (QsnapDelete *deletion, GError **error)
 static gboolean
 take_session (QsnapDelete *deletion, GError **error)
 {
-  QsnapSession *session;
+  QsnapSession *session = deletion->session;
   g_autoptr (QsnapQmpClient) client = NULL;
   g_autoptr (GIOStream) stream = NULL;
 
-  if (deletion->operation == NULL)
+  if (session == NULL)
     return TRUE;
 
-  session = qsnap_operation_get_session (deletion->operation);
   client = qsnap_session_ref_client (session, error);
   if (client == NULL)
     return FALSE;
@@ -171,7 +170,7 @@ static void
 clear (QsnapDelete *deletion)
 {
   if (deletion->watch != NULL)
-    qsnap_session_set_watch (qsnap_operation_get_session (deletion->operation), NULL);
+    qsnap_session_set_watch (deletion->session, NULL);
   g_clear_pointer (&deletion->watch, qsnap_watch_unref);
   g_clear_pointer (&deletion->guest, qsnap_guest_free);
   g_ptr_array_unref (deletion->disks);
@@ -295,13 +294,15 @@ static gboolean delete (QsnapDelete *deletion, GError **error)
   return qsnap_delete_remove_files (deletion, error);
 }
 
-gboolean
-qsnap_delete_run (QsnapSnapshot *snapshot,
-                  QsnapOperation *operation,
-                  GCancellable *cancellable,
-                  GError **error)
+static gboolean
+run (QsnapSnapshot *snapshot,
+     QsnapSession *session,
+     QsnapOperation *operation,
+     GCancellable *cancellable,
+     GError **error)
 {
   QsnapDelete deletion = { .snapshot = snapshot,
+                           .session = session,
                            .operation = operation,
                            .cancellable = cancellable,
                            .dir_fd = -1,
@@ -315,4 +316,24 @@ qsnap_delete_run (QsnapSnapshot *snapshot,
   clear (&deletion);
 
   return deleted;
+}
+
+gboolean
+qsnap_delete_run (QsnapSnapshot *snapshot,
+                  QsnapOperation *operation,
+                  GCancellable *cancellable,
+                  GError **error)
+{
+  QsnapSession *session = operation != NULL ? qsnap_operation_get_session (operation) : NULL;
+
+  return run (snapshot, session, operation, cancellable, error);
+}
+
+gboolean
+qsnap_delete_run_within (QsnapSnapshot *snapshot,
+                         QsnapSession *session,
+                         GCancellable *cancellable,
+                         GError **error)
+{
+  return run (snapshot, session, NULL, cancellable, error);
 }

@@ -13,4 +13,10 @@ gboolean qsnap_delete_run (QsnapSnapshot *snapshot,
                            GCancellable *cancellable,
                            GError **error);
 
+/* The same inside another operation of @session, which has phases and progress of its own. */
+gboolean qsnap_delete_run_within (QsnapSnapshot *snapshot,
+                                  QsnapSession *session,
+                                  GCancellable *cancellable,
+                                  GError **error);
+
 G_END_DECLS

@@ -109,6 +109,15 @@ check_common_options (QsnapSnapshotOptions *options, GError **error)
 static gboolean
 check_options (QsnapSnapshotOptions *options, const char *name, GError **error)
 {
+  if (qsnap_snapshot_options_get_max_chain_length (options) > 0)
+    {
+      g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                   "guest %s: max-chain-length: a guest's snapshot in a group is in a folder of its "
+                   "own, where none is that it came from",
+                   name);
+      return FALSE;
+    }
+
   if (qsnap_snapshot_options_get_mode (options) != QSNAP_SNAPSHOT_MODE_LIVE &&
       qsnap_snapshot_options_get_fallback (options) != QSNAP_SNAPSHOT_MODE_LIVE)
     return TRUE;

@@ -47,6 +47,7 @@ struct _QsnapSnapshotOptions
   char *quiesce;
   QsnapCompression compression;
   gboolean huge_pages;
+  guint max_chain_length;
   char *description;
   GVariant *metadata;
 };
@@ -69,6 +70,7 @@ enum
   PROP_QUIESCE,
   PROP_COMPRESSION,
   PROP_HUGE_PAGES,
+  PROP_MAX_CHAIN_LENGTH,
   PROP_DESCRIPTION,
   PROP_METADATA,
   N_PROPS
@@ -141,6 +143,9 @@ qsnap_snapshot_options_get_property (GObject *object, guint id, GValue *value, G
     case PROP_HUGE_PAGES:
       g_value_set_boolean (value, self->huge_pages);
       break;
+    case PROP_MAX_CHAIN_LENGTH:
+      g_value_set_uint (value, self->max_chain_length);
+      break;
     case PROP_DESCRIPTION:
       g_value_set_string (value, self->description);
       break;
@@ -200,6 +205,9 @@ qsnap_snapshot_options_set_property (GObject *object,
       break;
     case PROP_HUGE_PAGES:
       qsnap_snapshot_options_set_huge_pages (self, g_value_get_boolean (value));
+      break;
+    case PROP_MAX_CHAIN_LENGTH:
+      qsnap_snapshot_options_set_max_chain_length (self, g_value_get_uint (value));
       break;
     case PROP_DESCRIPTION:
       qsnap_snapshot_options_set_description (self, g_value_get_string (value));
@@ -369,6 +377,27 @@ qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
    * Since: 1.0
    */
   props[PROP_HUGE_PAGES] = g_param_spec_boolean ("huge-pages", NULL, NULL, FALSE, flags);
+  /**
+   * QsnapSnapshotOptions:max-chain-length:
+   *
+   * How many snapshots of the guest may stand on each other, this one included; 0, the default,
+   * for no limit. Each with an overlay makes the guest's chain of images longer by one.
+   *
+   * When the snapshot is sealed and #QsnapSession::memory-complete was emitted, those that it came
+   * from (#QsnapSnapshot:parent-id) and that have an overlay are deleted, where they are more than
+   * that, the oldest first, as qsnap_session_delete_snapshot() does it: the guest runs on, while
+   * QEMU merges. The operation ends when that is done. Only snapshots in the same folder are looked
+   * at. One that cannot be deleted is left, with the reason in #QsnapSnapshot:warnings of the
+   * snapshot that the capture returns; the next capture tries again. Cancelling ends the merge, and
+   * the snapshot is there all the same. With 1 the new snapshot itself stands on another image
+   * afterwards: load it again to see its #QsnapDisk:base.
+   *
+   * A #QsnapGroup refuses it.
+   *
+   * Since: 1.0
+   */
+  props[PROP_MAX_CHAIN_LENGTH] =
+      g_param_spec_uint ("max-chain-length", NULL, NULL, 0, G_MAXINT, 0, flags);
   /**
    * QsnapSnapshotOptions:description:
    *
@@ -997,6 +1026,45 @@ qsnap_snapshot_options_set_huge_pages (QsnapSnapshotOptions *self, gboolean huge
 
   self->huge_pages = huge_pages;
   g_object_notify_by_pspec (G_OBJECT (self), props[PROP_HUGE_PAGES]);
+}
+
+/**
+ * qsnap_snapshot_options_get_max_chain_length:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:max-chain-length.
+ *
+ * Returns: how many snapshots may stand on each other; 0 for no limit
+ *
+ * Since: 1.0
+ */
+guint
+qsnap_snapshot_options_get_max_chain_length (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), 0);
+
+  return self->max_chain_length;
+}
+
+/**
+ * qsnap_snapshot_options_set_max_chain_length:
+ * @self: options
+ * @max_chain_length: how many snapshots may stand on each other; 0 for no limit
+ *
+ * Sets #QsnapSnapshotOptions:max-chain-length.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_max_chain_length (QsnapSnapshotOptions *self, guint max_chain_length)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  if (self->max_chain_length == max_chain_length)
+    return;
+
+  self->max_chain_length = max_chain_length;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_MAX_CHAIN_LENGTH]);
 }
 
 /**

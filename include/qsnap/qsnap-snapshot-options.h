@@ -91,6 +91,12 @@ QSNAP_AVAILABLE_IN_1_0
 gboolean qsnap_snapshot_options_get_huge_pages (QsnapSnapshotOptions *self);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_snapshot_options_set_huge_pages (QsnapSnapshotOptions *self, gboolean huge_pages);
+
+QSNAP_AVAILABLE_IN_1_0
+guint qsnap_snapshot_options_get_max_chain_length (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_max_chain_length (QsnapSnapshotOptions *self,
+                                                  guint max_chain_length);
 QSNAP_AVAILABLE_IN_1_0
 const char *qsnap_snapshot_options_get_description (QsnapSnapshotOptions *self);
 QSNAP_AVAILABLE_IN_1_0

@@ -53,3 +53,30 @@ def prune_by_a_timer(run):
     assert 'a guest goes on from here' in tree.splitlines()[-1] and tree.count('a guest') == 1, tree
     assert json.loads(qsnapcmd.run('list', run.folder, '--orphans', '--json')) == []
     qemu.assert_consistent()
+
+
+@test(small=5, full=20, timeout=150, small_version='10.0')
+def chain_length_is_limited(run):
+    """Each capture deletes what is too old by itself, under a guest that writes; with 1 even its own base is merged."""
+    qemu = run.boot(run.disks(1))
+    qemu.work_hard(fill_mib=16, dirty='5')
+    capturer = Capturer(run, qemu)
+    kept = []
+    for _ in range(run.count):
+        kept = (kept + [capturer.capture(f'--max-chain-length={KEEP}')])[-KEEP:]
+        assert not kept[-1].summary['warnings'], kept[-1].summary
+        assert harness.depth_of(capturer.disk_files[0]) == len(kept) + 1
+        qemu.assert_alive()
+    assert len(qsnapcmd.run('list', run.folder).splitlines()) == KEEP
+    for one in kept:
+        reverts.assert_whole(qemu, one.again())
+    directory = capturer.next_directory()
+    summary = qsnapcmd.snapshot(qemu.qmp_path, directory, '--max-chain-length=1')
+    assert not summary['warnings'], summary
+    assert harness.depth_of(summary['disks'][0]['overlay']['file']) == 2
+    assert len(qsnapcmd.run('list', run.folder).splitlines()) == 1
+    last = kept[-1]
+    last.directory = directory
+    reverts.assert_whole(qemu, last.again())
+    qemu.assert_alive()
+    qemu.assert_consistent()

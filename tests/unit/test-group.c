@@ -368,6 +368,9 @@ test_refused (void)
   qsnap_snapshot_options_set_name (quiesce, "a/b");
   refused (&group, quiesce, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
   qsnap_snapshot_options_set_name (quiesce, NULL);
+  qsnap_snapshot_options_set_max_chain_length (quiesce, 3);
+  refused (&group, quiesce, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
+  qsnap_snapshot_options_set_max_chain_length (quiesce, 0);
   snapshot = qsnap_group_instant_snapshot (empty, quiesce, NULL, &error);
   g_assert_null (snapshot);
   g_assert_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);

@@ -16,7 +16,7 @@ typedef struct
   QsnapLeave leave;
   QsnapCompression compression;
   const char *quiesce;
-  guint max_pause_ms, max_stall_ms;
+  guint max_pause_ms, max_stall_ms, max_chain_length;
   QsnapDiskMode disk_mode;
 
   /* Of virtio0. */
@@ -49,6 +49,7 @@ static const Row rows[] = {
     .reason = "max-pause-ms and mode stopped" },
   { .max_pause_ms = 1000, .leave = QSNAP_LEAVE_PAUSED, .reason = "max-pause-ms and leave" },
   { .max_pause_ms = 1000, .leave = QSNAP_LEAVE_QUIT, .reason = "max-pause-ms and leave" },
+  { .max_chain_length = 3, .leave = QSNAP_LEAVE_QUIT, .reason = "max-chain-length and leave quit" },
   { .max_stall_ms = 1000,
     .mode = QSNAP_SNAPSHOT_MODE_DISKS_ONLY,
     .reason = "max-stall-ms and mode disks-only" },
@@ -126,6 +127,7 @@ new_options (Fixture *fixture, const Row *row)
   qsnap_snapshot_options_set_quiesce (options, row->quiesce);
   qsnap_snapshot_options_set_max_pause_ms (options, row->max_pause_ms);
   qsnap_snapshot_options_set_max_stall_ms (options, row->max_stall_ms);
+  qsnap_snapshot_options_set_max_chain_length (options, row->max_chain_length);
   qsnap_snapshot_options_add_disk (options, disk);
   return options;
 }

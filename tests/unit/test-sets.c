@@ -330,6 +330,166 @@ test_orphans (gconstpointer style)
   fixture_clear (&fixture);
 }
 
+/* --- the chain's length -------------------------------------------------------------------- */
+
+static QsnapSnapshot *
+capture_with_limit (Fixture *fixture, const char *name, guint limit)
+{
+  g_autoptr (QsnapSnapshotOptions) options = fixture_options (fixture, name);
+  QsnapSnapshot *snapshot;
+  g_autoptr (GError) error = NULL;
+
+  g_array_set_size (fixture->phases, 0);
+  qsnap_snapshot_options_set_max_chain_length (options, limit);
+  snapshot = qsnap_session_instant_snapshot (fixture->session, options, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_true (qsnap_snapshot_get_sealed (snapshot));
+  fixture_assert_phases (fixture);
+
+  return snapshot;
+}
+
+static guint
+n_warnings (QsnapSnapshot *snapshot, const char *word)
+{
+  g_auto (GStrv) warnings = qsnap_snapshot_dup_warnings (snapshot);
+
+  for (guint i = 0; warnings[i] != NULL; i++)
+    if (strstr (warnings[i], word) == NULL)
+      g_error ("no \"%s\" in: %s", word, warnings[i]);
+
+  return g_strv_length (warnings);
+}
+
+/* "a b c": those that are there, the oldest first. */
+static void
+assert_set (Fixture *fixture, const char *expected)
+{
+  g_autoptr (GFile) parent = fixture_file (fixture, ".");
+  g_autoptr (GListModel) list = qsnap_snapshot_list (parent, NULL, NULL);
+  g_autoptr (GString) names = g_string_new (NULL);
+
+  for (guint i = 0; i < g_list_model_get_n_items (list); i++)
+    {
+      g_autoptr (QsnapSnapshot) snapshot = g_list_model_get_item (list, i);
+
+      g_string_append_printf (names, "%s%s", i > 0 ? " " : "", qsnap_snapshot_get_name (snapshot));
+      g_assert_true (qsnap_snapshot_verify (snapshot, NULL, NULL));
+    }
+  g_assert_cmpstr (names->str, ==, expected);
+}
+
+/* What the call returns has what the manifest has. */
+static void
+assert_as_loaded (Fixture *fixture, QsnapSnapshot *snapshot)
+{
+  g_autoptr (QsnapSnapshot) loaded = load (fixture, qsnap_snapshot_get_name (snapshot));
+  g_autofree char *parent = qsnap_snapshot_dup_parent_id (snapshot);
+  g_autofree char *loaded_parent = qsnap_snapshot_dup_parent_id (loaded);
+  g_autoptr (GError) error = NULL;
+
+  g_assert_cmpstr (parent, ==, loaded_parent);
+  /* Its images, too. */
+  g_assert_true (qsnap_snapshot_verify (snapshot, NULL, &error));
+  g_assert_no_error (error);
+}
+
+static void
+test_chain_limit (gconstpointer style)
+{
+  static const struct
+  {
+    guint limit;
+    const char *left;
+  } rows[] = { { 0, "0" }, { 2, "0 1" }, { 2, "1 2" }, { 0, "1 2 3" }, { 2, "3 4" }, { 1, "5" } };
+  Fixture fixture;
+
+  set_up (&fixture, style, 2);
+  for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+    {
+      g_autofree char *name = g_strdup_printf ("%u", i);
+      g_autoptr (QsnapSnapshot) snapshot = NULL;
+
+      g_string_truncate (fixture.news, 0);
+      snapshot = capture_with_limit (&fixture, name, rows[i].limit);
+      g_assert_cmpstr (fixture.news->str, ==, " point memory");
+      g_assert_cmpuint (n_warnings (snapshot, "no warning is expected"), ==, 0);
+      assert_set (&fixture, rows[i].left);
+      assert_as_loaded (&fixture, snapshot);
+    }
+  fixture_assert_no_complaints (&fixture);
+  fixture_clear (&fixture);
+}
+
+/* Those in between make no chain, and stay. */
+static void
+test_chain_limit_counts_overlays (gconstpointer style)
+{
+  Fixture fixture;
+  g_autoptr (QsnapSnapshotOptions) options = NULL;
+  g_autoptr (QsnapSnapshot) copied = NULL;
+  g_autoptr (GError) error = NULL;
+
+  set_up (&fixture, style, 1);
+  g_object_unref (fixture_capture_well (&fixture, "a"));
+  options = fixture_options (&fixture, "copy");
+  qsnap_snapshot_options_set_disk_mode (options, QSNAP_DISK_MODE_COPY);
+  copied = qsnap_session_instant_snapshot (fixture.session, options, NULL, &error);
+  g_assert_no_error (error);
+  g_object_unref (capture_with_limit (&fixture, "b", 2));
+  assert_set (&fixture, "a copy b");
+  g_object_unref (capture_with_limit (&fixture, "c", 2));
+  assert_set (&fixture, "copy b c");
+  fixture_clear (&fixture);
+}
+
+/* The snapshot is there; the next one does what was left. */
+static void
+test_chain_limit_fails (gconstpointer style)
+{
+  Fixture fixture;
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+
+  set_up (&fixture, style, 1);
+  g_object_unref (fixture_capture_well (&fixture, "a"));
+  g_object_unref (fixture_capture_well (&fixture, "b"));
+  mock_fail_job (fixture.mock, "commit", "No space left on device");
+  snapshot = capture_with_limit (&fixture, "c", 2);
+  g_assert_cmpuint (n_warnings (snapshot, "No space left on device"), ==, 1);
+  g_object_unref (capture_with_limit (&fixture, "d", 2));
+  assert_set (&fixture, "c d");
+  fixture_assert_no_complaints (&fixture);
+  fixture_clear (&fixture);
+}
+
+static void
+cancel_at (G_GNUC_UNUSED MockQemu *mock, G_GNUC_UNUSED JsonObject *arguments, gpointer cancellable)
+{
+  g_cancellable_cancel (cancellable);
+}
+
+static void
+test_chain_limit_cancelled (gconstpointer style)
+{
+  Fixture fixture;
+  g_autoptr (QsnapSnapshotOptions) options = NULL;
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  g_autoptr (QsnapSnapshot) snapshot = NULL;
+  g_autoptr (GError) error = NULL;
+
+  set_up (&fixture, style, 1);
+  g_object_unref (fixture_capture_well (&fixture, "a"));
+  options = fixture_options (&fixture, "b");
+  qsnap_snapshot_options_set_max_chain_length (options, 1);
+  mock_on_command (fixture.mock, "block-commit", cancel_at, cancellable);
+  snapshot = qsnap_session_instant_snapshot (fixture.session, options, cancellable, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (n_warnings (snapshot, "chain"), ==, 1);
+  assert_set (&fixture, "a b");
+  fixture_assert_no_complaints (&fixture);
+  fixture_clear (&fixture);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -342,6 +502,10 @@ main (int argc, char **argv)
   fixture_add ("/sets/damaged-about", test_damaged_about);
   fixture_add ("/sets/async", test_async);
   fixture_add ("/sets/orphans", test_orphans);
+  fixture_add ("/sets/chain-limit", test_chain_limit);
+  fixture_add ("/sets/chain-limit/counts-overlays", test_chain_limit_counts_overlays);
+  fixture_add ("/sets/chain-limit/fails", test_chain_limit_fails);
+  fixture_add ("/sets/chain-limit/cancelled", test_chain_limit_cancelled);
 
   return g_test_run ();
 }
