@@ -215,6 +215,17 @@ at_half (MockQemu *mock, G_GNUC_UNUSED MockPoint point, gpointer misdeed)
   misbehave (mock, misdeed);
 }
 
+/* Who believes nobody's answers cannot resume a guest either: then the journal says what is left. */
+static void
+judge_capture (Trouble *trouble)
+{
+  g_autofree char *journal = fixture_path (&trouble->fixture, "snapshot/journal.json");
+
+  if (!g_error_matches (trouble->error, QSNAP_ERROR, QSNAP_ERROR_ROLLBACK_FAILED) ||
+      !g_file_test (journal, G_FILE_TEST_EXISTS))
+    trouble_judge (trouble);
+}
+
 /* At @moment, which is a command, or with half of the memory saved. */
 static void
 try_capture (MockStyle style, const Deed *deed, const char *moment)
@@ -247,7 +258,7 @@ try_capture (MockStyle style, const Deed *deed, const char *moment)
     g_assert_no_error (trouble.error);
   else if (*deed->words != '\0')
     g_assert_nonnull (strstr (trouble.error->message, deed->words));
-  trouble_judge (&trouble);
+  judge_capture (&trouble);
   trouble_clear (&trouble);
   footprint_assert_fds (&footprint);
 }
