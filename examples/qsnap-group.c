@@ -66,14 +66,14 @@ load (Work *work, const char *directory)
 
 /* --- output -------------------------------------------------------------------------------- */
 
-static int
-print_group_json (QsnapGroupSnapshot *group)
+static JsonNode *
+group_to_json (QsnapGroupSnapshot *group)
 {
   GListModel *snapshots = qsnap_group_snapshot_get_snapshots (group);
   g_auto (GStrv) names = qsnap_group_snapshot_dup_names (group);
   g_autoptr (GDateTime) time = qsnap_group_snapshot_dup_time (group);
   g_autofree char *text = g_date_time_format_iso8601 (time);
-  g_autoptr (JsonNode) node = json_node_new (JSON_NODE_OBJECT);
+  JsonNode *node = json_node_new (JSON_NODE_OBJECT);
   JsonObject *object = json_object_new ();
   JsonObject *guests = json_object_new ();
 
@@ -91,6 +91,14 @@ print_group_json (QsnapGroupSnapshot *group)
   json_object_set_int_member (object, "overlap-us", qsnap_group_snapshot_get_overlap_us (group));
   json_object_set_object_member (object, "guests", guests);
   json_node_take_object (node, object);
+
+  return node;
+}
+
+static int
+print_group_json (QsnapGroupSnapshot *group)
+{
+  g_autoptr (JsonNode) node = group_to_json (group);
 
   return print_json (node);
 }
@@ -137,6 +145,70 @@ print_group (Work *work)
     }
 
   return EXIT_OK;
+}
+
+/* --- the groups of a folder ---------------------------------------------------------------- */
+
+static gint
+compare_times (gconstpointer a, gconstpointer b)
+{
+  g_autoptr (GDateTime) time_a = qsnap_group_snapshot_dup_time (*(QsnapGroupSnapshot *const *)a);
+  g_autoptr (GDateTime) time_b = qsnap_group_snapshot_dup_time (*(QsnapGroupSnapshot *const *)b);
+
+  return g_date_time_compare (time_a, time_b);
+}
+
+/* The oldest first; what is damaged is left out, as among snapshots. */
+static GPtrArray *
+load_groups (GFile *parent)
+{
+  GPtrArray *groups = g_ptr_array_new_with_free_func (g_object_unref);
+  g_autoptr (GDir) folder = g_dir_open (g_file_peek_path (parent), 0, NULL);
+  const char *name;
+
+  while (folder != NULL && (name = g_dir_read_name (folder)) != NULL)
+    {
+      g_autoptr (GFile) child = g_file_get_child (parent, name);
+      QsnapGroupSnapshot *group = NULL;
+
+      if (is_group (g_file_peek_path (child)))
+        group = qsnap_group_snapshot_load (child, NULL, NULL);
+      if (group != NULL)
+        g_ptr_array_add (groups, group);
+    }
+  g_ptr_array_sort (groups, compare_times);
+
+  return groups;
+}
+
+void
+add_groups_to_json (GFile *parent, JsonArray *array)
+{
+  g_autoptr (GPtrArray) groups = load_groups (parent);
+
+  for (guint i = 0; i < groups->len; i++)
+    json_array_add_element (array, group_to_json (groups->pdata[i]));
+}
+
+void
+print_groups (GFile *parent)
+{
+  g_autoptr (GPtrArray) groups = load_groups (parent);
+
+  for (guint i = 0; i < groups->len; i++)
+    {
+      QsnapGroupSnapshot *group = groups->pdata[i];
+      g_autoptr (GDateTime) time = qsnap_group_snapshot_dup_time (group);
+      g_autoptr (GDateTime) local = g_date_time_to_local (time);
+      g_autofree char *moment = g_date_time_format (local, "%F %T");
+      g_auto (GStrv) names = qsnap_group_snapshot_dup_names (group);
+      g_autofree char *guests = g_strjoinv (", ", names);
+      g_autofree char *directory =
+          g_file_get_basename (qsnap_group_snapshot_get_directory (group));
+
+      g_print ("%s  group %s  (%s)  %s\n", moment, qsnap_group_snapshot_get_name (group), directory,
+               guests);
+    }
 }
 
 /* --- guests -------------------------------------------------------------------------------- */

@@ -130,7 +130,7 @@ print_tree (GListModel *list)
 /* --- list ---------------------------------------------------------------------------------- */
 
 static int
-print_list_json (GListModel *list)
+print_list_json (GFile *parent, GListModel *list)
 {
   g_autoptr (JsonNode) node = json_node_new (JSON_NODE_ARRAY);
   JsonArray *array = json_array_new ();
@@ -141,6 +141,7 @@ print_list_json (GListModel *list)
 
       json_array_add_element (array, snapshot_to_json (snapshot));
     }
+  add_groups_to_json (parent, array);
   json_node_take_array (node, array);
 
   return print_json (node);
@@ -190,9 +191,10 @@ run_list (Options *options, char **arguments)
   if (list == NULL)
     return fail (error);
   if (options->json)
-    return print_list_json (list);
+    return print_list_json (parent, list);
 
   print_tree (list);
+  print_groups (parent);
 
   return EXIT_OK;
 }

@@ -81,6 +81,9 @@ int print_guests (Options *options, GPtrArray *sessions);
 gboolean wait_until_settled (GPtrArray *sessions, GError **error);
 int print_undone (Options *options, const char *directory);
 
+/* Those in a folder, after its snapshots. */
+void print_groups (GFile *parent);
+void add_groups_to_json (GFile *parent, JsonArray *array);
 /* Whether @directory is that of a group; what the commands do with one. */
 gboolean is_group (const char *directory);
 int run_group_snapshot (Options *options, char **addresses, guint n, const char *directory);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Guests that talk to each other, captured at one instant and brought back together."""
 
+import json
 import os
 import random
 import time
@@ -21,6 +22,14 @@ def assert_comes_back(captured):
     assert too_early(guests) == [0] * (len(guests) - 1), too_early(guests)
     for guest in guests:
         guest.kill()
+
+
+def assert_is_listed(captured):
+    """In the folder that the group's own is in."""
+    folder, name = os.path.split(captured.directory)
+    listed = [one for one in json.loads(qsnapcmd.run('list', folder, '--json')) if one['directory'] == captured.directory]
+    assert len(listed) == 1 and sorted(listed[0]['guests']) == sorted(NAMES[:captured.group.number]), listed
+    assert f'group {name}  ({name})' in qsnapcmd.run('list', folder)
 
 
 def assert_deleted(captured):
@@ -51,6 +60,7 @@ def two_guests_at_one_instant(run):
         captured = group.capture()
         print(captured.describe(), run.version, flush=True)
         qsnapcmd.verify(captured.directory)
+        assert_is_listed(captured)
         assert_comes_back(captured)
         for qemu in group.qemus:
             qemu.assert_consistent()
