@@ -137,7 +137,7 @@ def disk_is_full(run):
     qemu.assert_consistent()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def disk_fills_up_while_memory_is_saved(run):
     """Room enough at the start; then somebody else takes it."""
     qemu = run.boot(memory='large')

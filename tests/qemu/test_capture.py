@@ -69,7 +69,7 @@ def torture_with_heavy_writes(run):
 
 # One guest, many captures
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def chain_of_captures(run):
     """Each by a new process, that has to find out what the disks stand on."""
     qemu = run.boot(run.disks(2))
@@ -113,7 +113,7 @@ def captures_leave_no_descriptors(run):
     qemu.assert_alive()
 
 
-@test()
+@test(small_version='10.0')
 def capabilities_and_parameters_are_put_back(run):
     qemu = run.boot()
     qemu.qmp('migrate-set-capabilities', capabilities=[{'capability': 'events', 'state': True}])
@@ -139,7 +139,7 @@ def guest_powers_off_while_memory_is_saved(run):
     assert_reverts(qemu, captured)
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def guest_reboots_while_memory_is_saved(run):
     qemu = boot_with_slow_save(run)
     capturer = Capturer(run, qemu)
@@ -175,7 +175,7 @@ def guest_powers_off_after_a_capture(run):
     assert qemu.wait_exit(30) == 0
 
 
-@test()
+@test(small_version='10.0')
 def paused_guest_stays_paused(run):
     qemu = run.boot(run.disks(2))
     qemu.work_hard(fill_mib=64)
@@ -253,7 +253,7 @@ def second_capture_while_one_runs(run):
     assert_reverts(qemu, captured)
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def interrupt_while_memory_is_saved(run):
     """Ctrl-C: the guest is what it was before."""
     qemu = boot_with_slow_save(run)
@@ -310,7 +310,7 @@ def frontend_ide(run):
     capture_and_revert(run, disks=run.disks(2, frontend='ide', style='drive'), machine='pc')
 
 
-@test()
+@test(small_version='10.0')
 def frontend_blockdev_virtio(run):
     capture_and_revert(run, disks=run.disks(2, style='blockdev'))
 
@@ -320,7 +320,7 @@ def frontend_blockdev_virtio_qcow2(run):
     capture_and_revert(run, disks=run.disks(2, 'qcow2', style='blockdev'))
 
 
-@test()
+@test(small_version='7.2')
 def frontend_scsi(run):
     capture_and_revert(run, disks=run.disks(2, 'qcow2', frontend='scsi', style='blockdev'))
 
@@ -337,7 +337,7 @@ def frontend_nvme_is_refused(run):
     assert_refused(run, qemu, 'nvme')
 
 
-@test(timeout=120)
+@test(timeout=120, small_version='10.0')
 def frontend_pflash(run):
     """A UEFI guest: its variables are of the same instant."""
     if not os.path.exists(harness.OVMF_CODE):

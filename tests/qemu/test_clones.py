@@ -105,7 +105,7 @@ def clones_files(folder):
 
 # Captures of what was reverted
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def revert_of_a_revert(run):
     """A guest that was loaded can be captured like any other."""
     qemu, captured = boot_and_capture(run, run.disks(2))
@@ -183,7 +183,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def clone_beside_the_original(run):
     """What only one of them can have is the clone's own, or it is told what it does without."""
     port = free_port()
@@ -267,7 +267,7 @@ def another_command_line(run):
 VGA_HOLE = range(0xa0000 // 4096, 0xc0000 // 4096)
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def memory_image_equals_what_qemu_loads(run):
     """Page for page: RAM of q35 is contiguous from 0. The one hole in it is VGA's, which shows a device instead of RAM."""
     size = 512 << 20

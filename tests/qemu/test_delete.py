@@ -47,7 +47,7 @@ def boot_again(qemu, paths):
 
 # The guest runs
 
-@test(small=3, full=12, timeout=90)
+@test(small=3, full=12, timeout=90, small_version='7.2')
 def delete_newest_first(run):
     """Flat out, until the chain is what it was in the beginning."""
     qemu = run.boot(run.disks(2))
@@ -156,7 +156,7 @@ def listed(folder):
     return json.loads(qsnapcmd.run('list', folder, '--json'))
 
 
-@test(small=1, full=10, timeout=60)
+@test(small=1, full=10, timeout=60, small_version='10.0')
 def delete_interrupted(run):
     """Ctrl-C, and SIGKILL at two moments; each time the guest goes on, and deleting again does the rest."""
     qemu = run.boot(run.disks(1, size='256M'))

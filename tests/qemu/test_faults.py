@@ -359,7 +359,7 @@ def try_sync(bench, program, nth):
     return f'{UNDONE} {attempt.seconds:.1f}'
 
 
-@test(small=4, full=100, timeout=60, shows=True)
+@test(small=4, full=100, timeout=60, shows=True, small_version='7.2')
 def sync_fails(run):
     """Once, at each of them; the device is good again for the undo."""
     if not faults.interposer():

@@ -408,7 +408,7 @@ def quit_without_memory(run):
     assert_boots(qemu, captured)
 
 
-@test(timeout=60)
+@test(timeout=60, small_version='7.2')
 def fallback_where_memory_cannot_be_tracked(run):
     """A private mapping of a file that is not on tmpfs."""
     memory = ['-object', f'memory-backend-file,id=pc.ram,size=512M,mem-path={run.file("ram")},share=off',

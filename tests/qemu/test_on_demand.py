@@ -98,7 +98,7 @@ class Held:
 
 # Settling
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def settles_and_can_be_captured(run):
     """While its memory comes in, a capture is refused with that reason; after it, the snapshot is not needed any more."""
     qemu, captured = boot_and_capture(run)
@@ -210,7 +210,7 @@ def page_server_is_killed(run):
     print(f'{killed} page servers killed in {run.count} reverts')
 
 
-@test(small=1, full=10, timeout=60)
+@test(small=1, full=10, timeout=60, small_version='7.2')
 def page_server_is_killed_beside_its_application(run):
     """The session lets another one go on by itself."""
     qemu, captured = boot_and_capture(run)
@@ -269,7 +269,7 @@ def flip_a_late_page(directory):
     return offset
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def damaged_page_is_never_served(run):
     """The session says where, and ends the guest when it is told to, though QEMU may not hear any more."""
     qemu, captured = boot_and_capture(run, fill_mib=300)

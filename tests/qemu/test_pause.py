@@ -73,7 +73,9 @@ def the_check_predicts_the_pause(run):
     measured = capturer.capture().summary['timing']['pause-us']
     split = prediction(qemu)
     assert split > first, (split, first)
-    assert prediction(qemu, capturer.next_directory()) == max(split, measured)
+    # The guest may have taken some memory meanwhile.
+    after_one = prediction(qemu, capturer.next_directory())
+    assert abs(after_one - max(split, measured)) < split / 10, (after_one, split, measured)
     capturer.capture('--huge-pages')
     again = prediction(qemu, capturer.next_directory())
     assert again < split, (again, split)

@@ -33,7 +33,7 @@ def run_python(*arguments):
     return done.stdout
 
 
-@test()
+@test(small_version='10.0')
 def python_example(run):
     qemu = run.boot(run.disks(2))
     qemu.work_hard(fill_mib=64)
@@ -69,7 +69,7 @@ def python_example_says_what_is_wrong(run):
     qemu.assert_alive()
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='7.2')
 def blocked_application_does_not_lengthen_the_pause(run):
     """It sleeps for four seconds in its main thread: the guest is stopped and runs again meanwhile."""
     qemu = boot_with_slow_save(run)

@@ -207,7 +207,7 @@ def boot_again(hardware):
 QEMU_DIES = ['saving', 'after:transaction', 'after:blockdev-create', 'before:snapshot.json', 'after:snapshot.json']
 
 
-@test(small=1, full=5, timeout=120)
+@test(small=1, full=5, timeout=120, small_version='10.0')
 def qemu_is_killed(run):
     """With the application, or seen by it; what the guest wrote is in the images that it had."""
     for number, point in enumerate(QEMU_DIES[:run.count]):
@@ -269,7 +269,7 @@ def boot_with_a_full_overlay(run):
     return victim, doomed, folder
 
 
-@test(timeout=120)
+@test(timeout=120, small_version='10.0')
 def overlay_is_full_while_memory_is_saved(run):
     """The snapshot is whole; the guest waits for room, or goes on where it was."""
     victim, doomed, folder = boot_with_a_full_overlay(run)

@@ -68,7 +68,7 @@ def revert_of_every_kind_of_drive(run):
                                      ('qcow2', 'virtio', 'drive'), ('raw', 'scsi', 'drive')))
 
 
-@test(timeout=90)
+@test(timeout=90, small_version='10.0')
 def revert_of_every_kind_of_blockdev(run):
     capture_and_revert(run, disks_of(run, ('raw', 'virtio', 'blockdev'), ('qcow2', 'virtio', 'blockdev-json'),
                                      ('qcow2', 'virtio', 'blockdev-nested'), ('raw', 'scsi', 'blockdev')))
