@@ -18,18 +18,6 @@ typedef struct
   JsonObject *parent;
 } ParentSearch;
 
-/* Where the guest went on after a snapshot. */
-static const char *
-next_image (JsonObject *disk)
-{
-  JsonObject *next = qsnap_json_get_object (disk, "overlay");
-
-  if (next == NULL)
-    next = qsnap_manifest_disk_source (disk);
-
-  return qsnap_json_get_string (next, "file");
-}
-
 /* The image that a revert's own stands on. */
 static gboolean
 was_reverted (QsnapDrive *drive, JsonObject *disk, const char *folder)
@@ -64,7 +52,7 @@ is_parent (ParentSearch *search, const QsnapSibling *sibling)
       {
         JsonObject *disk = qsnap_json_array_object (disks, i);
         QsnapDrive *drive = search->drives->pdata[j];
-        const char *next = next_image (disk);
+        const char *next = qsnap_manifest_disk_goes_on_in (disk);
 
         if (drive->file == NULL || ((next == NULL || !qsnap_is_same_file (next, drive->file)) &&
                                     !was_reverted (drive, disk, sibling->folder)))

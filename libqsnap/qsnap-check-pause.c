@@ -69,12 +69,6 @@ qsnap_check_sum_up_ram (GArray *ram, QsnapPauseRam *sum)
 
 /* --- history ------------------------------------------------------------------------------- */
 
-static const char *
-file_in (JsonObject *disk, const char *member)
-{
-  return qsnap_json_get_string (qsnap_json_get_object (disk, member), "file");
-}
-
 /* Whether the guest wrote to *@file from this snapshot on; it came to it from the file that is
  * there then. */
 static gboolean
@@ -86,9 +80,8 @@ leads_to (JsonObject *manifest, char **file)
     {
       JsonObject *disk = qsnap_json_array_object (disks, i);
       const char *source = qsnap_json_get_string (qsnap_manifest_disk_source (disk), "file");
-      const char *goes_on_in = file_in (disk, "overlay");
 
-      if (source == NULL || g_strcmp0 (goes_on_in != NULL ? goes_on_in : source, *file) != 0)
+      if (source == NULL || g_strcmp0 (qsnap_manifest_disk_goes_on_in (disk), *file) != 0)
         continue;
 
       g_free (*file);

@@ -3,7 +3,6 @@
 #include "config.h"
 
 #include <fcntl.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -91,8 +90,9 @@ disk_can_follow (QsnapDelete *deletion, QsnapDeleteDisk *merged, JsonObject *dis
     {
     case QSNAP_DISK_MODE_OVERLAY:
       if (depth == 0)
-        return overlay != NULL && qsnap_file_identity_check (base, merged->overlay, NULL) &&
-               header_can_change (deletion, overlay);
+        return qsnap_file_identity_check (base, merged->overlay, NULL) &&
+               (overlay != NULL ? header_can_change (deletion, overlay)
+                                : !json_object_has_member (disk, "overlay"));
       return depth > 1 ||
              (qsnap_file_identity_check (base, qsnap_json_get_string (base, "file"), NULL) &&
               header_can_change (deletion, qsnap_json_get_string (base, "file")));
@@ -185,27 +185,6 @@ remove_from_chain (JsonObject *image, guint at)
     json_object_remove_member (image, "chain");
 }
 
-/* QEMU was started on it, as far as its name tells; the list must not grow with each deletion. */
-static void
-remember (JsonObject *image, JsonArray *command_line, const char *file)
-{
-  JsonArray *merged = qsnap_json_get_array (image, "merged");
-  g_autofree char *name = g_path_get_basename (file);
-  gboolean named = FALSE;
-
-  for (guint i = 0; command_line != NULL && i < json_array_get_length (command_line); i++)
-    named |= strstr (qsnap_json_array_string (command_line, i), name) != NULL;
-  if (!named)
-    return;
-
-  if (merged == NULL)
-    {
-      merged = json_array_new ();
-      json_object_set_array_member (image, "merged", merged);
-    }
-  json_array_add_string_element (merged, file);
-}
-
 /* FALSE: @image has nothing to do with it. */
 static gboolean
 take_out (JsonObject *image, JsonArray *command_line, const QsnapDeleteDisk *merged)
@@ -225,7 +204,7 @@ take_out (JsonObject *image, JsonArray *command_line, const QsnapDeleteDisk *mer
       if (find_in_chain (image, merged->base) == 0)
         remove_from_chain (image, 0);
     }
-  remember (image, command_line, merged->overlay);
+  qsnap_manifest_disk_remember (image, command_line, merged->overlay);
 
   return TRUE;
 }
@@ -234,15 +213,11 @@ take_out (JsonObject *image, JsonArray *command_line, const QsnapDeleteDisk *mer
 static gboolean
 identify (JsonObject *disk, GError **error)
 {
-  static const char *const old[] = { "device", "inode", "size", "mtime-ns", "block-device" };
   JsonObject *base = qsnap_json_get_object (disk, "base");
   QsnapFileIdentity identity;
 
   if (!qsnap_file_identity_read (&identity, qsnap_json_get_string (base, "file"), error))
     return FALSE;
-
-  for (guint i = 0; i < G_N_ELEMENTS (old); i++)
-    json_object_remove_member (base, old[i]);
 
   qsnap_manifest_disk_identify (disk, &identity);
 

@@ -128,7 +128,8 @@ add_disk (QsnapDelete *deletion, JsonObject *disk, GError **error)
     case QSNAP_DISK_MODE_OVERLAY:
     case QSNAP_DISK_MODE_AUTO:
     default:
-      return add_overlay (deletion, disk, error);
+      /* Of one that was moved the guest is not here: what is left is its base, and stays. */
+      return !json_object_has_member (disk, "overlay") || add_overlay (deletion, disk, error);
     }
 }
 

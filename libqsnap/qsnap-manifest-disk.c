@@ -42,6 +42,51 @@ qsnap_manifest_disk_source (JsonObject *disk)
   return source != NULL ? source : qsnap_json_get_object (disk, "base");
 }
 
+const char *
+qsnap_manifest_disk_goes_on_in (JsonObject *disk)
+{
+  JsonObject *overlay = qsnap_json_get_object (disk, "overlay");
+
+  if (overlay == NULL && qsnap_manifest_disk_mode (disk) != QSNAP_DISK_MODE_OVERLAY)
+    overlay = qsnap_manifest_disk_source (disk);
+
+  return qsnap_json_get_string (overlay, "file");
+}
+
+static gboolean
+has_name (JsonObject *disk, const char *name)
+{
+  return g_strcmp0 (qsnap_json_get_string (disk, "device"), name) == 0 ||
+         g_strcmp0 (qsnap_json_get_string (disk, "qdev"), name) == 0 ||
+         g_strcmp0 (qsnap_json_get_string (disk, "node"), name) == 0;
+}
+
+JsonObject *
+qsnap_manifest_disk_find (JsonArray *disks, const char *drive, GError **error)
+{
+  JsonObject *found = NULL;
+
+  for (guint i = 0; i < json_array_get_length (disks); i++)
+    {
+      JsonObject *disk = qsnap_json_array_object (disks, i);
+
+      if (!has_name (disk, drive))
+        continue;
+      if (found != NULL)
+        {
+          g_set_error (error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                       "more than one disk of the snapshot is named \"%s\"", drive);
+          return NULL;
+        }
+      found = disk;
+    }
+
+  if (found == NULL)
+    g_set_error (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND, "the snapshot has no disk \"%s\"", drive);
+
+  return found;
+}
+
 /* A snapshot that was moved has other files of the same content. */
 static gboolean
 check_moved (JsonObject *base, const char *file, GError **error)
@@ -95,12 +140,38 @@ qsnap_manifest_disk_check_base (JsonObject *disk, const char *directory, GError 
 void
 qsnap_manifest_disk_identify (JsonObject *disk, const QsnapFileIdentity *identity)
 {
+  static const char *const old[] = { "device", "inode", "size", "mtime-ns", "block-device" };
   JsonObject *base = qsnap_json_get_object (disk, "base");
   g_autoptr (JsonObject) members = qsnap_file_identity_to_json (identity);
   g_autoptr (GList) names = json_object_get_members (members);
 
+  for (guint i = 0; i < G_N_ELEMENTS (old); i++)
+    json_object_remove_member (base, old[i]);
   for (GList *l = names; l != NULL; l = l->next)
     json_object_set_member (base, l->data, json_object_dup_member (members, l->data));
+}
+
+/* QEMU was started on it, as far as its name tells; the list must not grow each time. */
+void
+qsnap_manifest_disk_remember (JsonObject *image, JsonArray *command_line, const char *file)
+{
+  JsonArray *merged = qsnap_json_get_array (image, "merged");
+  g_autofree char *name = g_path_get_basename (file);
+  gboolean named = FALSE;
+
+  for (guint i = 0; command_line != NULL && i < json_array_get_length (command_line); i++)
+    named |= strstr (qsnap_json_array_string (command_line, i), name) != NULL;
+  for (guint i = 0; merged != NULL && i < json_array_get_length (merged); i++)
+    named &= g_strcmp0 (qsnap_json_array_string (merged, i), file) != 0;
+  if (!named)
+    return;
+
+  if (merged == NULL)
+    {
+      merged = json_array_new ();
+      json_object_set_array_member (image, "merged", merged);
+    }
+  json_array_add_string_element (merged, file);
 }
 
 /* --- checking ------------------------------------------------------------------------------ */
@@ -181,13 +252,24 @@ check_base (JsonObject *disk, GError **error)
          (backing == NULL || check_image (backing, "disks: base: backing: ", 0, error));
 }
 
+/* A snapshot that was moved has none: its guest is not here. */
+static gboolean
+check_overlay (JsonObject *disk, GError **error)
+{
+  static const QsnapManifestMember members[] = { { "overlay", 'o' }, { NULL, 0 } };
+
+  return !json_object_has_member (disk, "overlay") ||
+         (qsnap_manifest_check_members (disk, "disks: ", members, error) &&
+          check_image (qsnap_json_get_object (disk, "overlay"), "disks: overlay: ", MAY_BE_OPTIONS,
+                       error));
+}
+
 static gboolean
 check_disk (JsonObject *disk, GError **error)
 {
   static const QsnapManifestMember members[] = {
     { "device", 's' }, { "node", 's' }, { "size", 'i' }, { "base", 'o' }, { NULL, 0 }
   };
-  static const QsnapManifestMember overlay[] = { { "overlay", 'o' }, { NULL, 0 } };
   static const QsnapManifestMember source[] = { { "source", 'o' }, { NULL, 0 } };
   const char *mode = qsnap_json_get_string (disk, "mode");
 
@@ -204,10 +286,7 @@ check_disk (JsonObject *disk, GError **error)
     return qsnap_manifest_check_members (disk, "disks: ", source, error) &&
            qsnap_manifest_check_strings (qsnap_json_get_object (disk, "source"), "chain", error);
 
-  return qsnap_manifest_disk_mode (disk) != QSNAP_DISK_MODE_OVERLAY ||
-         (qsnap_manifest_check_members (disk, "disks: ", overlay, error) &&
-          check_image (qsnap_json_get_object (disk, "overlay"), "disks: overlay: ", MAY_BE_OPTIONS,
-                       error));
+  return qsnap_manifest_disk_mode (disk) != QSNAP_DISK_MODE_OVERLAY || check_overlay (disk, error);
 }
 
 gboolean

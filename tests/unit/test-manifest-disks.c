@@ -143,7 +143,6 @@ test_members (void)
   } members[] = {
     { overlay, "base.file" },
     { overlay, "base.format" },
-    { overlay, "overlay" },
     { overlay, "overlay.file" },
     { overlay, "overlay.format" },
     { cloned, "base.file" },
@@ -173,6 +172,12 @@ static void
 test_optional (void)
 {
   static const char *const lists[] = { "[7]", "[null]", "[[]]" };
+  static const char *const wrong[] = { "null", "7", "true", "[]", "\"/o\"" };
+
+  /* One that was moved has none, but none has another thing. */
+  assert_changed (overlay, "overlay", NULL, TRUE);
+  for (guint i = 0; i < G_N_ELEMENTS (wrong); i++)
+    assert_changed (overlay, "overlay", wrong[i], FALSE);
 
   assert_changed (cloned, "base.chain", NULL, TRUE);
   assert_changed (cloned, "base.backing", NULL, TRUE);

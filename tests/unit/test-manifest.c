@@ -225,7 +225,6 @@ test_missing_and_wrong_types (void)
     "disks.base",
     "disks.base.file",
     "disks.base.format",
-    "disks.overlay",
     "disks.overlay.file",
     "disks.overlay.format",
     "timing",
