@@ -111,8 +111,8 @@ read_backing_name (int fd, char **name)
 }
 
 /* "json:{…}" and "nbd://…" are no paths; a file with a colon is named "./a:b". */
-static char *
-path_of_backing (const char *name, const char *folder)
+char *
+qsnap_image_resolve_backing (const char *name, const char *folder)
 {
   const char *path = g_str_has_prefix (name, "file:") ? name + strlen ("file:") : name;
 
@@ -137,7 +137,7 @@ qsnap_image_stands_on (const char *image, const char *below)
   if (!is_qcow2 || name == NULL)
     return !is_qcow2 || below == NULL;
 
-  path = path_of_backing (name, folder);
+  path = qsnap_image_resolve_backing (name, folder);
 
   return path == NULL || (below != NULL && qsnap_is_same_file (path, below));
 }
@@ -153,7 +153,7 @@ qsnap_image_dup_backing (const char *image)
   if (fd >= 0)
     close (fd);
 
-  return is_qcow2 && name != NULL ? path_of_backing (name, folder) : NULL;
+  return is_qcow2 && name != NULL ? qsnap_image_resolve_backing (name, folder) : NULL;
 }
 
 static const char *

@@ -43,6 +43,9 @@ gboolean qsnap_image_stands_on (const char *image, const char *below);
  * local file. */
 char *qsnap_image_dup_backing (const char *image);
 
+/* The path that an image in @folder means by the name of its backing file; NULL: no local file. */
+char *qsnap_image_resolve_backing (const char *name, const char *folder);
+
 /* Whether any program holds one of QEMU's locks on @path. */
 gboolean qsnap_image_is_locked (const char *path);
 

@@ -129,17 +129,20 @@ qsnap_qemu_img_rebase (const char *image, const char *base, const char *format, 
 }
 
 JsonNode *
-qsnap_qemu_img_info (const char *file, GError **error)
+qsnap_qemu_img_info (const char *file,
+                     const char *format,
+                     GCancellable *cancellable,
+                     GError **error)
 {
-  const char *const command[] = { "qemu-img", "info",  "-U", "--output=json",
-                                  "-f",       "qcow2", file, NULL };
+  const char *const command[] = { "qemu-img", "info", "-U", "--output=json",
+                                  "-f",       format, file, NULL };
   JsonNode *reply = NULL;
 
-  return qsnap_qemu_img_run (command, &reply, NULL, error) ? reply : NULL;
+  return qsnap_qemu_img_run (command, &reply, cancellable, error) ? reply : NULL;
 }
 
-static gboolean
-has_snapshot (JsonObject *info, const char *name)
+gboolean
+qsnap_qemu_img_has_snapshot (JsonObject *info, const char *name)
 {
   JsonArray *list = qsnap_json_get_array (info, "snapshots");
 
@@ -154,9 +157,9 @@ gboolean
 qsnap_qemu_img_delete_snapshot (const char *file, const char *name, GError **error)
 {
   const char *const command[] = { "qemu-img", "snapshot", "-q", "-d", name, file, NULL };
-  g_autoptr (JsonNode) reply = qsnap_qemu_img_info (file, error);
+  g_autoptr (JsonNode) reply = qsnap_qemu_img_info (file, "qcow2", NULL, error);
 
-  return reply != NULL && (!has_snapshot (qsnap_json_object (reply), name) ||
+  return reply != NULL && (!qsnap_qemu_img_has_snapshot (qsnap_json_object (reply), name) ||
                            qsnap_qemu_img_run (command, NULL, NULL, error));
 }
 

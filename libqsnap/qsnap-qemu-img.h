@@ -33,8 +33,14 @@ gboolean qsnap_qemu_img_commit (const char *overlay,
 gboolean
 qsnap_qemu_img_rebase (const char *image, const char *base, const char *format, GError **error);
 
-/* What is known of a qcow2 image, which may be in use. */
-JsonNode *qsnap_qemu_img_info (const char *file, GError **error);
+/* What is known of an image of that @format, which may be in use; what is below is not opened. */
+JsonNode *qsnap_qemu_img_info (const char *file,
+                               const char *format,
+                               GCancellable *cancellable,
+                               GError **error);
+
+/* Whether a snapshot of that name is inside an image, by its info. */
+gboolean qsnap_qemu_img_has_snapshot (JsonObject *info, const char *name);
 
 /* Whether a qcow2 image holds anything itself: what it does is at depth 0 of its chain. */
 gboolean qsnap_qemu_img_holds_something (const char *file, gboolean *holds, GError **error);

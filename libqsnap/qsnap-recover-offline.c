@@ -58,7 +58,7 @@ check_owner (QsnapCapture *capture, QsnapDrive *drive, const struct stat *found,
 static gboolean
 check_overlay (QsnapDrive *drive, GError **error)
 {
-  g_autoptr (JsonNode) reply = qsnap_qemu_img_info (drive->new_file, error);
+  g_autoptr (JsonNode) reply = qsnap_qemu_img_info (drive->new_file, "qcow2", NULL, error);
   JsonObject *info = qsnap_json_object (reply);
 
   if (reply == NULL)
@@ -124,7 +124,7 @@ check_nothing_on_it (QsnapDrive *drive, GError **error)
       if (strstr (name, ".qsnap-") == NULL || g_str_equal (path, drive->new_file))
         continue;
 
-      reply = qsnap_qemu_img_info (path, NULL);
+      reply = qsnap_qemu_img_info (path, "qcow2", NULL, NULL);
       if (g_strcmp0 (qsnap_json_get_string (qsnap_json_object (reply), "full-backing-filename"),
                      drive->new_file) == 0)
         return refuse (error, QSNAP_ERROR_BLOCKED, "%s stands on it", path);

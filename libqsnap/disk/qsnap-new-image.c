@@ -60,7 +60,7 @@ is_ours (QsnapDrive *drive)
   if (!drive->new_file_is_doubtful || drive->mode != QSNAP_DISK_MODE_OVERLAY)
     return !drive->new_file_is_doubtful;
 
-  reply = qsnap_qemu_img_info (drive->new_file, NULL);
+  reply = qsnap_qemu_img_info (drive->new_file, "qcow2", NULL, NULL);
 
   return qsnap_overlay_stands_on_base (drive, qsnap_json_object (reply));
 }
