@@ -149,7 +149,8 @@ qsnap_disk_class_init (QsnapDiskClass *klass)
    * QsnapDisk:overlay:
    *
    * The image that the guest writes to since, as an absolute path: the guest's disk is now this
-   * file. %NULL where it goes on in the image that it had, or in what is no local file.
+   * file. %NULL where it goes on in the image that it had, or in what is no local file, or where the
+   * snapshot was moved without it.
    *
    * Since: 1.0
    */

@@ -48,6 +48,9 @@ void qsnap_snapshot_describe (QsnapSnapshot *snapshot, JsonObject *manifest);
 /* The snapshot is on stable storage as @manifest (taken) says. */
 void qsnap_snapshot_seal (QsnapSnapshot *snapshot, JsonObject *manifest);
 
+/* What its list of disks says is what the manifest says now, in the thread that has the list. */
+void qsnap_snapshot_list_disks_anew (QsnapSnapshot *snapshot);
+
 /* Something came up after the seal: only this object has it. */
 void qsnap_snapshot_add_warning (QsnapSnapshot *snapshot, const char *warning);
 

@@ -472,21 +472,18 @@ qsnap_snapshot_init (QsnapSnapshot *self)
   g_mutex_init (&self->lock);
 }
 
-static GListModel *
-disks_of (JsonObject *manifest, GFile *directory)
+static void
+list_disks (GListStore *store, JsonObject *manifest, GFile *directory)
 {
   g_autofree char *path = g_file_get_path (directory);
-  GListStore *store = g_list_store_new (QSNAP_TYPE_DISK);
+  g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func (g_object_unref);
   JsonArray *array = qsnap_json_get_array (manifest, "disks");
 
   for (guint i = 0; array != NULL && i < json_array_get_length (array); i++)
-    {
-      g_autoptr (QsnapDisk) disk = qsnap_disk_new (qsnap_json_array_object (array, i), path);
+    g_ptr_array_add (disks, qsnap_disk_new (qsnap_json_array_object (array, i), path));
 
-      g_list_store_append (store, disk);
-    }
-
-  return G_LIST_MODEL (store);
+  g_list_store_splice (store, 0, g_list_model_get_n_items (G_LIST_MODEL (store)), disks->pdata,
+                       disks->len);
 }
 
 QsnapSnapshot *
@@ -498,7 +495,8 @@ qsnap_snapshot_new_unsealed (GFile *directory, JsonObject *manifest)
   /* Of parts of it the caller may have references. */
   self->manifest = qsnap_json_copy_object (manifest);
   self->name = g_strdup (qsnap_json_get_string (manifest, "name"));
-  self->disks = disks_of (manifest, directory);
+  self->disks = G_LIST_MODEL (g_list_store_new (QSNAP_TYPE_DISK));
+  list_disks (G_LIST_STORE (self->disks), manifest, directory);
   json_object_unref (manifest);
 
   return self;
@@ -528,6 +526,14 @@ void
 qsnap_snapshot_seal (QsnapSnapshot *self, JsonObject *manifest)
 {
   replace_manifest (self, manifest, TRUE);
+}
+
+void
+qsnap_snapshot_list_disks_anew (QsnapSnapshot *self)
+{
+  g_autoptr (JsonObject) manifest = qsnap_snapshot_copy_manifest (self);
+
+  list_disks (G_LIST_STORE (self->disks), manifest, self->directory);
 }
 
 void

@@ -91,6 +91,21 @@ gboolean qsnap_snapshot_annotate_finish (QsnapSnapshot *self, GAsyncResult *resu
                                          GError **error);
 
 QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_check_disk (QsnapSnapshot *self, const char *drive,
+                                    GCancellable *cancellable, GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_relocate_disks (QsnapSnapshot *self, const char *const *images,
+                                        GCancellable *cancellable, GError **error);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_relocate_disks_async (QsnapSnapshot *self, const char *const *images,
+                                          GCancellable *cancellable, GAsyncReadyCallback callback,
+                                          gpointer user_data);
+QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_relocate_disks_finish (QsnapSnapshot *self, GAsyncResult *result,
+                                               GError **error);
+
+QSNAP_AVAILABLE_IN_1_0
 GFile *qsnap_snapshot_get_directory (QsnapSnapshot *self);
 QSNAP_AVAILABLE_IN_1_0
 const char *qsnap_snapshot_get_name (QsnapSnapshot *self);

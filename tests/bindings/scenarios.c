@@ -598,6 +598,19 @@ scenario_open_close (const char *address, G_GNUC_UNUSED const char *folder)
 
 /* --- values -------------------------------------------------------------------------------- */
 
+/* Where its images are. */
+static void
+assert_images (QsnapSnapshot *snapshot)
+{
+  static const char *const images[] = { "nothing=/ä", NULL };
+  g_autoptr (GError) error = NULL;
+
+  qsnap_snapshot_check_disk (snapshot, "virtio0", NULL, &error);
+  g_assert_no_error (error);
+  g_assert_false (qsnap_snapshot_relocate_disks (snapshot, images, NULL, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND);
+}
+
 /* What is said of a snapshot, and what keeps it. */
 static void
 assert_kept (QsnapSnapshot *snapshot, GListModel *list)
@@ -645,6 +658,7 @@ scenario_values (const char *address, const char *folder)
   g_assert_cmpstr (json_object_get_string_member (json_node_get_object (manifest), "name"), ==,
                    "before snapshot");
   assert_kept (snapshot, list);
+  assert_images (snapshot);
   command = qsnap_snapshot_build_command (snapshot, NULL, &error);
   g_assert_no_error (error);
   g_assert_true (g_strv_contains ((const char *const *)command, "-incoming"));

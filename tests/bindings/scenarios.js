@@ -330,6 +330,8 @@ function values(address, folder) {
   snapshot.annotate('a text', new GLib.Variant('a{sv}', {n: GLib.Variant.new_int32(7)}), null);
   assertEqual(snapshot.description, 'a text');
   assertEqual(snapshot.metadata.deepUnpack().n.unpack(), 7);
+  assert(snapshot.check_disk('virtio0', null));
+  assertFails(Gio.IOErrorEnum, Gio.IOErrorEnum.NOT_FOUND, () => snapshot.relocate_disks(['nothing=/ä'], null));
   const retention = new Qsnap.Retention();
   retention.set_keep(Qsnap.Period.DAILY, 1);
   assertEqual(retention.explain(Qsnap.Snapshot.list(fileOf(folder, ''), null)).join(), 'daily 1');

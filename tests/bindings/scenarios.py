@@ -349,6 +349,8 @@ def values(address, folder):
         assert {'name': 'quit'} in execute(session, 'query-commands')
         snapshot.annotate('a text', GLib.Variant('a{sv}', {'n': GLib.Variant('i', 7)}), None)
         assert snapshot.props.description == 'a text' and snapshot.dup_metadata().unpack() == {'n': 7}
+        assert snapshot.check_disk('virtio0', None)
+        assert_raises(Gio.io_error_quark(), Gio.IOErrorEnum.NOT_FOUND, snapshot.relocate_disks, ['nothing=/ä'], None)
         retention = Qsnap.Retention()
         retention.set_keep(Qsnap.Period.DAILY, 1)
         assert retention.explain(Qsnap.Snapshot.list(path_of(folder, ''), None)) == ['daily 1']

@@ -366,6 +366,8 @@ void scenario_values (string address, string folder) throws GLib.Error {
   metadata.insert_value ("n", new Variant.int32 (7));
   snapshot.annotate ("a text", metadata.end ());
   assert_true (snapshot.description == "a text" && snapshot.metadata.n_children () == 1);
+  assert_true (snapshot.check_disk ("virtio0"));
+  assert_throws (IOError.quark (), IOError.NOT_FOUND, () => snapshot.relocate_disks ({ "nothing=/ä" }));
   var retention = new Qsnap.Retention ();
   retention.set_keep (Qsnap.Period.DAILY, 1);
   assert_true (retention.explain (list)[0] == "daily 1");
