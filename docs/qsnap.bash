@@ -77,7 +77,7 @@ _qsnap_disk ()
 
 _qsnap ()
 {
-  local commands='check snapshot show list describe verify export revert clone recover delete prune quit'
+  local commands='check snapshot show list describe verify import export revert clone recover delete prune quit'
   local all='--json --quiet --help --version'
   local taking='--name --description --metadata --mode --fallback --disk-mode --disk --overlay-directory --leave --quiesce
     --compression --allow-managed --max-pause-ms --max-stall-ms --huge-pages --max-chain-length --timeout-ms'
@@ -114,6 +114,12 @@ _qsnap ()
     clone) options+=" $returning --number" ;;
     '') options+=" $taking $returning $keeping --number --orphans" ;;
   esac
+
+  # DRIVE=FILE
+  if [[ $command == import && ($current == '=' || $before == '=') ]]; then
+    _qsnap_files -f "${current#=}"
+    return
+  fi
 
   if [[ $current == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")

@@ -101,6 +101,7 @@ QsnapSnapshotOptions *snapshot_options (Options *options, const char *directory,
 
 int run_list (Options *options, char **arguments);
 int run_describe (Options *options, char **arguments);
+int run_import (Options *options, char **arguments);
 /* Shows how far it is; a signal cancels @cancellable. @session may be NULL: its guest does not run. */
 gboolean delete_snapshot (Options *options, QsnapSession *session, QsnapSnapshot *snapshot,
                           GCancellable *cancellable, GError **error);

@@ -111,8 +111,7 @@ print_disk (QsnapDisk *disk)
     case QSNAP_DISK_MODE_OVERLAY:
     case QSNAP_DISK_MODE_AUTO:
     default:
-      g_print ("  the guest's disk is now %s\n",
-               overlay != NULL ? overlay : "where it was sent to");
+      g_print ("  the guest's disk is now %s\n", overlay != NULL ? overlay : "somewhere else");
       g_print ("  do not boot or change    %s: it belongs to the snapshot\n", base);
     }
 }
@@ -596,6 +595,9 @@ static const Command commands[] = {
     run_describe },
   { "verify", "DIR", "compare every checksum, and look whether the disks' bases changed", 1, 1,
     run_verify },
+  { "import", "DIR [DRIVE=FILE…]",
+    "the images of a snapshot that was moved: are they there? DRIVE=FILE: say where one is", 1,
+    G_MAXINT, run_import },
   { "export", "DIR", "write the memory as QEMU's plain migration stream to stdout", 1, 1,
     run_export },
   { "revert", "DIR [-- QEMU…]", "a new QEMU that continues at the snapshot's point in time", 1,

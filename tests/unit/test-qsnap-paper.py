@@ -129,7 +129,7 @@ def completes_files(paper):
         with open(path, 'w', encoding='utf-8'):
             pass
         for begin in ['check ', 'snapshot --quiesce ', 'snapshot --quiesce=', 'snapshot --disk vda=copy:file=',
-                      'revert x -- ']:
+                      'revert x -- ', 'import x virtio0=']:
             same(paper.complete(f'qsnap {begin}{folder}/gu'), [path])
 
 
