@@ -139,9 +139,13 @@ def traces(captured):
     return {path: _trace(path) for path in files_of(captured)}
 
 
-def fingerprint(captured):
+def fingerprint_of(path):
     """Every byte."""
-    return {path: (_trace(path), _sha256(path)) for path in files_of(captured)}
+    return _trace(path), _sha256(path)
+
+
+def fingerprint(captured):
+    return {path: fingerprint_of(path) for path in files_of(captured)}
 
 
 def assert_nothing_left(run, qemu, before_names):

@@ -22,6 +22,7 @@ import test_restore_bad_input
 import test_delete
 import test_groups
 import test_sets
+import test_moved
 import test_python
 import test_bindings
 import test_recover
