@@ -28,7 +28,11 @@ class Application:
 
     def bring_back(self, snapshot, directory):
         options = Qsnap.RestoreOptions(method=Qsnap.RestoreMethod.ON_DEMAND, directory=Gio.File.new_for_path(directory))
-        self.session = Qsnap.Snapshot.load(Gio.File.new_for_path(snapshot), None).restore(options, None)
+        try:
+            self.session = Qsnap.Snapshot.load(Gio.File.new_for_path(snapshot), None).restore(options, None)
+        except GLib.Error as error:
+            say_error('not-brought-back', error)
+            raise
         self.session.connect('settled', lambda session: say('settled', phase=session.props.phase.value_nick))
         self.session.connect('settle-failed', lambda _, error: say_error('settle-failed', error))
         self.session.connect('closed', lambda _, error: say_error('closed', error))

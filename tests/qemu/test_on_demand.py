@@ -40,6 +40,10 @@ def wait_settled(guest, timeout=60):
     wait_until(lambda: not processes.page_servers_of(guest.answer['directory']), 10, 'the page server to end')
 
 
+class NotBroughtBack(Exception):
+    """args[0] is what the application said."""
+
+
 class Application:
     """An application that stays; see on_demand_application.py."""
 
@@ -61,6 +65,8 @@ class Application:
             self.said.append(json.loads(line))
             if self.said[-1]['event'] == event:
                 return self.said[-1]
+            if self.said[-1]['event'] == 'not-brought-back':
+                raise NotBroughtBack(self.said[-1])
             assert self.said[-1]['event'] != 'closed', f'QEMU has gone, and the application said {self.said}'
 
     def tell(self, *words):
@@ -275,9 +281,16 @@ def damaged_page_is_never_served(run):
     qemu, captured = boot_and_capture(run, fill_mib=300)
     qemu.kill()
     offset = flip_a_late_page(captured.directory)
-    application = Application(run, qemu, captured)
-    told = application.hear('settle-failed')
+    try:
+        application = Application(run, qemu, captured)
+        told = application.hear('settle-failed')
+    except NotBroughtBack as early:
+        # On a machine that is busy with something else the guest does not run before all is there but that page.
+        application, told = None, early.args[0]
     assert 'pc.ram' in told['message'] and f'0x{offset:x}' in told['message'] and told['domain'] == 'qsnap-error-quark', told
+    if application is None:
+        assert not processes.page_servers_of(run.file('application'))
+        return
     time.sleep(0.5)
     application.end()
     assert 'settled' not in [event['event'] for event in application.said]
