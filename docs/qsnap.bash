@@ -80,7 +80,7 @@ _qsnap ()
   local commands='check snapshot show list describe verify import export revert clone recover delete prune quit'
   local all='--json --quiet --help --version'
   local taking='--name --description --metadata --mode --fallback --disk-mode --disk --overlay-directory --leave --quiesce
-    --compression --allow-managed --max-pause-ms --max-stall-ms --huge-pages --max-chain-length --timeout-ms'
+    --compression --allow-managed --max-pause-ms --max-stall-ms --huge-pages --share-pages --max-chain-length --timeout-ms'
   local keeping='--keep-last --keep-hourly --keep-daily --keep-weekly --keep-monthly --keep-yearly --dry-run'
   local returning='--method --directory --program --paused --wait --verify'
   local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command='' options=$all i

@@ -224,6 +224,7 @@ snapshot_options (Options *options, const char *directory, GError **error)
   qsnap_snapshot_options_set_max_stall_ms (result, (guint)MAX (options->max_stall_ms, 0));
   qsnap_snapshot_options_set_huge_pages (result, options->huge_pages);
   qsnap_snapshot_options_set_max_chain_length (result, (guint)MAX (options->max_chain_length, 0));
+  qsnap_snapshot_options_set_share_pages (result, options->share_pages);
   if (options->overlay_directory != NULL)
     {
       g_autoptr (GFile) overlays = g_file_new_for_commandline_arg (options->overlay_directory);

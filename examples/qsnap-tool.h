@@ -36,6 +36,7 @@ typedef struct
   char *compression;
   gboolean huge_pages;
   int max_chain_length;
+  gboolean share_pages;
   /* revert, clone */
   char *method;
   char *directory;

@@ -710,6 +710,8 @@ main (int argc, char **argv)
       "snapshot: then delete those before the N latest that stand on each other", "N" },
     { "huge-pages", 0, 0, G_OPTION_ARG_NONE, &options.huge_pages,
       "snapshot: give the guest its huge pages back, for short pauses later", NULL },
+    { "share-pages", 0, 0, G_OPTION_ARG_NONE, &options.share_pages,
+      "snapshot: keep pages that the snapshot before has too once (XFS, btrfs)", NULL },
     { "timeout-ms", 0, 0, G_OPTION_ARG_INT, &options.timeout_ms,
       "check, snapshot: give up if QEMU does not answer for longer (default: a minute)", "MS" },
     { "method", 'm', 0, G_OPTION_ARG_STRING, &options.method,

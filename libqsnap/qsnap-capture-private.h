@@ -153,7 +153,9 @@ void qsnap_capture_leave_guest (QsnapCapture *capture);
  * done for the guest. */
 void qsnap_capture_let_go_of_directory (QsnapCapture *capture);
 
-/* If it is wanted and can be done; the snapshot is there already. */
+/* If it is wanted and can be done; the snapshot is there already. The second lets go of its
+ * directory. */
+void qsnap_capture_share_pages (QsnapCapture *capture);
 void qsnap_capture_give_huge_pages_back (QsnapCapture *capture);
 
 /* If it is wanted: what stands before the latest snapshots in the guest's chain is deleted. */

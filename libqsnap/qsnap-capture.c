@@ -435,6 +435,7 @@ settle_and_seal (QsnapCapture *capture, GError **error)
   if (unsettled == NULL)
     {
       (void)qsnap_journal_remove (&capture->journal, NULL);
+      qsnap_capture_share_pages (capture);
       qsnap_capture_give_huge_pages_back (capture);
       qsnap_capture_limit_chain (capture);
       return TRUE;

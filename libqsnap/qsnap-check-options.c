@@ -85,6 +85,19 @@ ends_and_max_chain_length (QsnapSnapshotOptions *options)
 }
 
 static gboolean
+disks_only_and_share_pages (QsnapSnapshotOptions *options)
+{
+  return qsnap_snapshot_options_get_share_pages (options) && is_disks_only (options);
+}
+
+static gboolean
+compression_and_share_pages (QsnapSnapshotOptions *options)
+{
+  return qsnap_snapshot_options_get_share_pages (options) &&
+         qsnap_snapshot_options_get_compression (options) != QSNAP_COMPRESSION_NONE;
+}
+
+static gboolean
 copies (QsnapSnapshotOptions *options)
 {
   GListModel *disks = qsnap_snapshot_options_get_disks (options);
@@ -126,6 +139,10 @@ static const Contradiction contradictions[] = {
     "compression and mode disks-only: there is no memory to be compressed" },
   { ends_and_max_chain_length,
     "max-chain-length and leave quit: a QEMU that has ended merges nothing" },
+  { disks_only_and_share_pages,
+    "share-pages and mode disks-only: there is no memory to be shared" },
+  { compression_and_share_pages,
+    "share-pages and compression: pages that are compressed are never the same in two files" },
   { live_and_copy,
     "mode live and disk mode copy: QEMU does not end a migration while a job copies" },
 };

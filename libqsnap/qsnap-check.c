@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "disk/qsnap-disk-check.h"
+#include "memory/qsnap-image-share.h"
 #include "qsnap-huge-pages.h"
 #include "qsnap-json.h"
 
@@ -781,6 +782,26 @@ check_huge_pages (Check *check)
                               failure->message);
 }
 
+/* The same is true of the room that it takes. */
+static void
+check_sharing (Check *check)
+{
+  QsnapGuest *guest = check->guest;
+  GFile *directory =
+      check->options != NULL ? qsnap_snapshot_options_get_directory (check->options) : NULL;
+  g_autofree char *path = directory != NULL ? g_file_get_path (directory) : NULL;
+  g_autoptr (GError) failure = NULL;
+
+  if (path == NULL || !qsnap_snapshot_options_get_share_pages (check->options) ||
+      guest->mode == QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
+    return;
+
+  guest->shares_pages = qsnap_share_try (path, &failure);
+  if (!guest->shares_pages)
+    qsnap_report_add_warning (check->any, "pages cannot be shared with the snapshot before: %s",
+                              failure->message);
+}
+
 static gboolean
 check_all (Check *check, GCancellable *cancellable, GError **error)
 {
@@ -805,6 +826,7 @@ check_all (Check *check, GCancellable *cancellable, GError **error)
   if (guest->mode != QSNAP_SNAPSHOT_MODE_DISKS_ONLY)
     warn_of_shared_memory (guest, check->any);
   check_huge_pages (check);
+  check_sharing (check);
   if (check->options != NULL)
     qsnap_check_directories (guest, check->options, check->any);
 

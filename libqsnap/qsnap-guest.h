@@ -50,6 +50,8 @@ typedef struct
   gboolean ends_on_panic;
   /* It is to get its huge pages back after the capture, and that can be done. */
   gboolean gets_huge_pages;
+  /* Its snapshot is to share pages with the parent's, and the file system can do that. */
+  gboolean shares_pages;
 } QsnapGuest;
 
 QsnapGuest *qsnap_guest_new (QsnapQmpClient *client, GIOStream *stream, guint timeout_ms);

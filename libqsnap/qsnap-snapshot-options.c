@@ -48,6 +48,7 @@ struct _QsnapSnapshotOptions
   QsnapCompression compression;
   gboolean huge_pages;
   guint max_chain_length;
+  gboolean share_pages;
   char *description;
   GVariant *metadata;
 };
@@ -71,6 +72,7 @@ enum
   PROP_COMPRESSION,
   PROP_HUGE_PAGES,
   PROP_MAX_CHAIN_LENGTH,
+  PROP_SHARE_PAGES,
   PROP_DESCRIPTION,
   PROP_METADATA,
   N_PROPS
@@ -146,6 +148,9 @@ qsnap_snapshot_options_get_property (GObject *object, guint id, GValue *value, G
     case PROP_MAX_CHAIN_LENGTH:
       g_value_set_uint (value, self->max_chain_length);
       break;
+    case PROP_SHARE_PAGES:
+      g_value_set_boolean (value, self->share_pages);
+      break;
     case PROP_DESCRIPTION:
       g_value_set_string (value, self->description);
       break;
@@ -208,6 +213,9 @@ qsnap_snapshot_options_set_property (GObject *object,
       break;
     case PROP_MAX_CHAIN_LENGTH:
       qsnap_snapshot_options_set_max_chain_length (self, g_value_get_uint (value));
+      break;
+    case PROP_SHARE_PAGES:
+      qsnap_snapshot_options_set_share_pages (self, g_value_get_boolean (value));
       break;
     case PROP_DESCRIPTION:
       qsnap_snapshot_options_set_description (self, g_value_get_string (value));
@@ -377,6 +385,26 @@ qsnap_snapshot_options_class_init (QsnapSnapshotOptionsClass *klass)
    * Since: 1.0
    */
   props[PROP_HUGE_PAGES] = g_param_spec_boolean ("huge-pages", NULL, NULL, FALSE, flags);
+
+  /**
+   * QsnapSnapshotOptions:share-pages:
+   *
+   * Whether pages of the memory that are the same, at the same place, in the snapshot that the
+   * guest came from are kept once, by the file system (XFS with reflink, btrfs). Only a snapshot
+   * beside this one is found. Each stays whole for itself: any of them can be deleted, or copied to
+   * elsewhere, as before. It is done when the snapshot is sealed and
+   * #QsnapSession::memory-complete was emitted; the operation ends when it is done, as the file
+   * system reads all that both have. Until then both can be brought back, but not be deleted.
+   * Cancelling ends it, and the snapshot is there all the same.
+   *
+   * Not with #QsnapSnapshotOptions:compression; of a snapshot before that is compressed nothing is
+   * shared. Where the file system cannot do it qsnap_session_check() warns, and the capture goes on
+   * without it. What comes in between later is in #QsnapSnapshot:warnings of the snapshot that the
+   * capture returns.
+   *
+   * Since: 1.0
+   */
+  props[PROP_SHARE_PAGES] = g_param_spec_boolean ("share-pages", NULL, NULL, FALSE, flags);
   /**
    * QsnapSnapshotOptions:max-chain-length:
    *
@@ -1026,6 +1054,46 @@ qsnap_snapshot_options_set_huge_pages (QsnapSnapshotOptions *self, gboolean huge
 
   self->huge_pages = huge_pages;
   g_object_notify_by_pspec (G_OBJECT (self), props[PROP_HUGE_PAGES]);
+}
+
+/**
+ * qsnap_snapshot_options_get_share_pages:
+ * @self: options
+ *
+ * Gets #QsnapSnapshotOptions:share-pages.
+ *
+ * Returns: whether pages are shared with the snapshot before
+ *
+ * Since: 1.0
+ */
+gboolean
+qsnap_snapshot_options_get_share_pages (QsnapSnapshotOptions *self)
+{
+  g_return_val_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self), FALSE);
+
+  return self->share_pages;
+}
+
+/**
+ * qsnap_snapshot_options_set_share_pages:
+ * @self: options
+ * @share_pages: whether pages are shared with the snapshot before
+ *
+ * Sets #QsnapSnapshotOptions:share-pages.
+ *
+ * Since: 1.0
+ */
+void
+qsnap_snapshot_options_set_share_pages (QsnapSnapshotOptions *self, gboolean share_pages)
+{
+  g_return_if_fail (QSNAP_IS_SNAPSHOT_OPTIONS (self));
+
+  share_pages = share_pages != FALSE;
+  if (self->share_pages == share_pages)
+    return;
+
+  self->share_pages = share_pages;
+  g_object_notify_by_pspec (G_OBJECT (self), props[PROP_SHARE_PAGES]);
 }
 
 /**

@@ -23,7 +23,7 @@ G_BEGIN_DECLS
  *   memory yet
  * @QSNAP_PHASE_SETTLING: what was changed in QEMU is put back, what is not needed is removed
  * @QSNAP_PHASE_SEALING: everything is brought to stable storage; then, where it is wanted, the guest
- *   gets its huge pages back
+ *   gets its huge pages back, and pages are shared with the snapshot before
  * @QSNAP_PHASE_ROLLING_BACK: the operation failed or was cancelled and is being undone
  *
  * Where an operation of a #QsnapSession is. Within one operation the phase only ever grows; it goes

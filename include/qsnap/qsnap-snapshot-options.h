@@ -93,6 +93,11 @@ QSNAP_AVAILABLE_IN_1_0
 void qsnap_snapshot_options_set_huge_pages (QsnapSnapshotOptions *self, gboolean huge_pages);
 
 QSNAP_AVAILABLE_IN_1_0
+gboolean qsnap_snapshot_options_get_share_pages (QsnapSnapshotOptions *self);
+QSNAP_AVAILABLE_IN_1_0
+void qsnap_snapshot_options_set_share_pages (QsnapSnapshotOptions *self, gboolean share_pages);
+
+QSNAP_AVAILABLE_IN_1_0
 guint qsnap_snapshot_options_get_max_chain_length (QsnapSnapshotOptions *self);
 QSNAP_AVAILABLE_IN_1_0
 void qsnap_snapshot_options_set_max_chain_length (QsnapSnapshotOptions *self,

@@ -279,5 +279,7 @@ guint mock_get_n_ram_blocks (MockQemu *mock);
 MockRamBlock mock_get_ram_block (MockQemu *mock, guint block);
 /* FALSE: a page of zeros. */
 gboolean mock_fill_page (guint block, guint64 page, guint8 *data);
+/* The first block has so many pages with data one after the other, behind twice as many. */
+#define MOCK_RUN_PAGES 16
 
 G_END_DECLS
