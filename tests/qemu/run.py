@@ -18,6 +18,7 @@ import test_restore
 import test_clones
 import test_on_demand
 import test_compressed
+import test_share
 import test_restore_bad_input
 import test_delete
 import test_groups
