@@ -13,9 +13,19 @@ from groups import NAMES, Group, too_early
 from runner import test
 
 
+def wake_who_was_paused(guests, captured):
+    for guest, one in zip(guests, captured.captured):
+        with open(os.path.join(one.directory, 'snapshot.json'), encoding='utf-8') as file:
+            paused = json.load(file)['guest']['run-state'] == 'paused'
+        if paused:
+            assert guest.qmp('query-status')['status'] == 'paused'
+            guest.qmp('cont')
+
+
 def assert_comes_back(captured):
     """After a revert of the group no guest has received what the other has not sent."""
     guests = captured.revert()
+    wake_who_was_paused(guests, captured)
     assert too_early(guests) == [0] * (len(guests) - 1), too_early(guests)
     for guest in guests:
         guest.assert_came_back()
