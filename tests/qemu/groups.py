@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Several guests that talk to each other, captured and brought back as a group."""
 
+import itertools
 import json
 import os
 
@@ -36,10 +37,11 @@ def place_of_link(index, number, link):
 class Group:
     """A chain of guests. Over each of its links a numbered message goes there and back without end."""
 
+    _snapshots = itertools.count(1)  # of all groups of a test
+
     def __init__(self, run, number, memory='256M'):
         self.run = run
         self.number = number
-        self._snapshots = 0
         self.qemus = [self._boot(index, memory) for index in range(number)]
         self.capturers = [Capturer(run, qemu) for qemu in self.qemus]
         self.begin_to_talk()
@@ -68,8 +70,7 @@ class Group:
         return [f'{name}={qemu.qmp_path}' for name, qemu in zip(NAMES, self.qemus)]
 
     def next_directory(self):
-        self._snapshots += 1
-        return self.run.file(f'group{self._snapshots}')
+        return self.run.file(f'group{next(self._snapshots)}')
 
     def start(self, *options):
         directory = self.next_directory()
