@@ -111,7 +111,7 @@ def assert_all_or_none(group, misfortune, before):
     try:
         captured = group.finish(started)
     except qsnapcmd.QsnapError as error:
-        print(f'{misfortune}: {error.text[-200:]}', flush=True)
+        print(f'{misfortune}: {error.text[-600:]}', flush=True)
         for name in NAMES[:group.number]:
             assert_no_snapshot(os.path.join(directory, name))
         # Of a QEMU that is gone the overlay may be left to be recovered.
