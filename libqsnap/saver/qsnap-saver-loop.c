@@ -22,6 +22,8 @@
 #define BUFFER_BYTES (1u << 20)
 #define PIPE_BYTES (1 << 20)
 #define PROGRESS_INTERVAL (G_USEC_PER_SEC / 10)
+/* In it QEMU fills a part of the pipe: some 50 pages where it is fast. */
+#define GATHER_US 500
 
 typedef enum
 {
@@ -41,6 +43,7 @@ typedef struct
   gboolean ended;
   gboolean saved;
   gboolean had_page;
+  gboolean gathers;
   guint64 skip;
   gint64 last_progress;
   guint8 *buffer;
@@ -128,7 +131,7 @@ go (Saver *saver)
     return;
   saver->mode = MODE_SAVING;
   /* Not allowed beyond the user's limit for pipes, and no pipe at all in a test: only slower. */
-  fcntl (saver->options->stream_fd, F_SETPIPE_SZ, PIPE_BYTES);
+  saver->gathers = fcntl (saver->options->stream_fd, F_SETPIPE_SZ, PIPE_BYTES) >= PIPE_BYTES;
 }
 
 static void
@@ -208,6 +211,16 @@ end (Saver *saver)
   qsnap_helper_reports_send_kind (saver->reports, "drained");
 }
 
+/* QEMU writes each page of a background snapshot by itself: a reader who is woken by each costs more
+ * than the page, here and in QEMU. So a few may come first, as long as QEMU has room for them; but
+ * the first of all, for which the guest waits. */
+static void
+let_some_come (const Saver *saver, gsize n_read)
+{
+  if (saver->gathers && saver->had_page && n_read < PIPE_BYTES / 2)
+    g_usleep (GATHER_US);
+}
+
 /* O_NONBLOCK is shared with the library's and QEMU's copies of this descriptor, and not touched: a
  * read() after poll() takes what is there. */
 static void
@@ -216,7 +229,10 @@ serve_stream (Saver *saver)
   gssize n = read (saver->options->stream_fd, saver->buffer, BUFFER_BYTES);
 
   if (n > 0)
-    take (saver, saver->buffer, (gsize)n);
+    {
+      take (saver, saver->buffer, (gsize)n);
+      let_some_come (saver, (gsize)n);
+    }
   else if (n == 0)
     end (saver);
   else if (errno != EINTR && errno != EAGAIN)
