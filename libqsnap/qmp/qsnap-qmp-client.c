@@ -66,6 +66,7 @@ struct _QsnapQmpClient
   GError *failure;
 };
 
+static gboolean start_reading (gpointer client);
 static void read_more (QsnapQmpClient *client);
 static void write_more (QsnapQmpClient *client);
 
@@ -121,14 +122,6 @@ socket_for_fds (GIOStream *stream)
   socket = g_socket_connection_get_socket (G_SOCKET_CONNECTION (stream));
 
   return g_socket_get_family (socket) == G_SOCKET_FAMILY_UNIX ? g_object_ref (socket) : NULL;
-}
-
-static gboolean
-start_reading (gpointer data)
-{
-  read_more (data);
-
-  return G_SOURCE_REMOVE;
 }
 
 QsnapQmpClient *
@@ -430,12 +423,11 @@ stop_reading (QsnapQmpClient *client, GError *reason)
   close_stream_if_unused (client);
 }
 
-static void
-read_done (GObject *source, GAsyncResult *result, gpointer user_data)
+/* Takes @failure, of a read that did not succeed. FALSE: it was the last one. */
+static gboolean
+take_read (QsnapQmpClient *client, gssize n, GError *failure)
 {
-  g_autoptr (QsnapQmpClient) client = user_data;
-  g_autoptr (GError) error = NULL;
-  gssize n = g_input_stream_read_finish (G_INPUT_STREAM (source), result, &error);
+  g_autoptr (GError) error = failure;
   const char *line;
   gsize length;
 
@@ -453,9 +445,41 @@ read_done (GObject *source, GAsyncResult *result, gpointer user_data)
   if (error == NULL && qsnap_qmp_client_is_closed (client))
     error = g_error_new_literal (QSNAP_ERROR, QSNAP_ERROR_CLOSED, "closed");
 
-  if (error != NULL)
-    stop_reading (client, g_steal_pointer (&error));
-  else
+  if (error == NULL)
+    return TRUE;
+
+  stop_reading (client, g_steal_pointer (&error));
+
+  return FALSE;
+}
+
+/* Comes again and again: to begin each read anew costs more than the read. */
+static gboolean
+stream_is_readable (GObject *source, gpointer user_data)
+{
+  QsnapQmpClient *client = user_data;
+  GError *error = NULL;
+  gssize n = g_pollable_input_stream_read_nonblocking (G_POLLABLE_INPUT_STREAM (source),
+                                                       client->read_buffer, READ_SIZE,
+                                                       client->io_cancellable, &error);
+
+  if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK))
+    {
+      g_error_free (error);
+      return G_SOURCE_CONTINUE;
+    }
+
+  return take_read (client, n, error) ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
+}
+
+static void
+read_done (GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr (QsnapQmpClient) client = user_data;
+  GError *error = NULL;
+  gssize n = g_input_stream_read_finish (G_INPUT_STREAM (source), result, &error);
+
+  if (take_read (client, n, error))
     read_more (client);
 }
 
@@ -465,6 +489,30 @@ read_more (QsnapQmpClient *client)
   g_input_stream_read_async (g_io_stream_get_input_stream (client->stream), client->read_buffer,
                              READ_SIZE, G_PRIORITY_DEFAULT, client->io_cancellable, read_done,
                              qsnap_qmp_client_ref (client));
+}
+
+/* Sockets can be polled; a stream of the application's may be of any kind. */
+static gboolean
+start_reading (gpointer data)
+{
+  QsnapQmpClient *client = data;
+  GInputStream *stream = g_io_stream_get_input_stream (client->stream);
+  g_autoptr (GSource) source = NULL;
+
+  if (!G_IS_POLLABLE_INPUT_STREAM (stream) ||
+      !g_pollable_input_stream_can_poll (G_POLLABLE_INPUT_STREAM (stream)))
+    {
+      read_more (client);
+      return G_SOURCE_REMOVE;
+    }
+
+  source = g_pollable_input_stream_create_source (G_POLLABLE_INPUT_STREAM (stream),
+                                                  client->io_cancellable);
+  g_source_set_callback (source, G_SOURCE_FUNC (stream_is_readable), qsnap_qmp_client_ref (client),
+                         (GDestroyNotify)qsnap_qmp_client_unref);
+  g_source_attach (source, qsnap_worker_context ());
+
+  return G_SOURCE_REMOVE;
 }
 
 /* --- writing ------------------------------------------------------------------------------- */
