@@ -211,9 +211,9 @@ end (Saver *saver)
   qsnap_helper_reports_send_kind (saver->reports, "drained");
 }
 
-/* QEMU writes each page of a background snapshot by itself: a reader who is woken by each costs more
- * than the page, here and in QEMU. So a few may come first, as long as QEMU has room for them; but
- * the first of all, for which the guest waits. */
+/* QEMU writes each page of a background snapshot by itself: a reader who is woken by each costs
+ * more than the page, here and in QEMU. So a few may come first, as long as QEMU has room for them;
+ * but not the first of all, for which the guest waits. */
 static void
 let_some_come (const Saver *saver, gsize n_read)
 {
