@@ -98,6 +98,18 @@ drain (gboolean flood)
     }
 }
 
+/* More than what comes before the pages: a first page that is told of before QEMU has stopped the
+ * guest ends the capture. */
+static void
+wait_for_pages (void)
+{
+  static char data[4096];
+  gssize n = 1;
+
+  for (gssize total = 0; n > 0 && total < 4 * (gssize)sizeof data; total += n)
+    n = read (STREAM_FD, data, sizeof data);
+}
+
 static void
 fail_twice (void)
 {
@@ -119,6 +131,8 @@ main (void)
     say_garbage ();
   if (g_str_equal (deed, "fail-twice"))
     fail_twice ();
+  if (flood)
+    wait_for_pages ();
   say ("first-page");
   if (g_str_equal (deed, "saved-early"))
     say ("saved");
