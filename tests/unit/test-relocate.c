@@ -67,7 +67,6 @@ static void
 test_again (void)
 {
   Moved moved;
-  g_autofree char *there = NULL;
 
   moved_set_up (&moved, moved_two_disks);
   moved_make_images (&moved);
