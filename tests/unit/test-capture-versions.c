@@ -96,8 +96,8 @@ test_paused (gconstpointer data)
   fixture_clear (&fixture);
 }
 
-/* It says 7.2, but freezes while nobody reads its headers: `stop` stays without an answer while the
- * gate is shut. */
+/* It says 7.2, but freezes while nobody reads its headers: `stop`, or, of one that was slow to
+ * begin, `transaction` stays without an answer while the gate is shut. */
 static void
 test_gate_does_not_hold (void)
 {
@@ -114,7 +114,8 @@ test_gate_does_not_hold (void)
   qsnap_session_set_timeout (fixture.session, 1000);
   snapshot = fixture_capture (&fixture, "snap", NULL, &error);
   g_assert_error (error, QSNAP_ERROR, QSNAP_ERROR_TIMED_OUT);
-  g_assert_nonnull (strstr (error->message, "stop"));
+  g_assert_true (strstr (error->message, "stop") != NULL ||
+                 strstr (error->message, "transaction") != NULL);
   g_assert_null (snapshot);
   assert_run_state (&fixture, "running");
   after = fixture_describe (&fixture);
