@@ -46,26 +46,11 @@ clone_file (int source, int target, QsnapDrive *drive, const char *directory, GE
   return FALSE;
 }
 
-/* The snapshot's directory may not be there yet: then it will be made in its parent. */
-static int
-open_nameless (const char *directory, GError **error)
-{
-  g_autofree char *parent = g_path_get_dirname (directory);
-  int fd = open (directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-  if (fd < 0 && errno == ENOENT)
-    fd = open (parent, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (fd < 0)
-    qsnap_io_fail (error, errno, "cannot make a file in %s", directory);
-
-  return fd;
-}
-
 gboolean
 qsnap_clone_try (QsnapDrive *drive, const char *directory, GError **error)
 {
   int source = open_source (drive, error);
-  int target = source >= 0 ? open_nameless (directory, error) : -1;
+  int target = source >= 0 ? qsnap_io_create_nameless (directory, error) : -1;
   gboolean cloned = target >= 0 && clone_file (source, target, drive, directory, error);
 
   if (source >= 0)

@@ -123,21 +123,14 @@ fail (int code, const char *what, GError **error)
 
 /* --- can it be done ------------------------------------------------------------------------ */
 
-/* The snapshot's directory may not be there yet: then it will be made in its parent. */
 static int
-open_nameless (const char *directory, gsize length, GError **error)
+make_nameless (const char *directory, gsize length, GError **error)
 {
-  g_autofree char *parent = g_path_get_dirname (directory);
   g_autofree char *bytes = g_malloc (length);
-  int fd = open (directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  int fd = qsnap_io_create_nameless (directory, error);
 
-  if (fd < 0 && errno == ENOENT)
-    fd = open (parent, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0)
-    {
-      qsnap_io_fail (error, errno, "cannot make a file in %s", directory);
-      return -1;
-    }
+    return -1;
 
   memset (bytes, 'q', length);
   if (!qsnap_io_pwrite (fd, bytes, length, 0, directory, error))
@@ -161,8 +154,8 @@ try_files (int source, int target, gsize length, const char *directory, GError *
 gboolean
 qsnap_share_try (const char *directory, GError **error)
 {
-  int source = open_nameless (directory, TRIAL_LENGTH, error);
-  int target = source >= 0 ? open_nameless (directory, TRIAL_LENGTH, error) : -1;
+  int source = make_nameless (directory, TRIAL_LENGTH, error);
+  int target = source >= 0 ? make_nameless (directory, TRIAL_LENGTH, error) : -1;
   gboolean can = target >= 0 && try_files (source, target, TRIAL_LENGTH, directory, error);
 
   if (source >= 0)
@@ -175,12 +168,11 @@ qsnap_share_try (const char *directory, GError **error)
 
 /* --- all of it ----------------------------------------------------------------------------- */
 
-/* It would read them page by page, and wait for each. */
 static void
-bring_in (Sharing *sharing, guint64 offset, guint64 length)
+advise (Sharing *sharing, guint64 offset, guint64 length, int advice)
 {
-  (void)posix_fadvise (sharing->ours->fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
-  (void)posix_fadvise (sharing->theirs->fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
+  (void)posix_fadvise (sharing->ours->fd, (off_t)offset, (off_t)length, advice);
+  (void)posix_fadvise (sharing->theirs->fd, (off_t)offset, (off_t)length, advice);
 }
 
 /* In parts, as the kernel may do less than it was asked for. Where one page is another one than its
@@ -188,7 +180,8 @@ bring_in (Sharing *sharing, guint64 offset, guint64 length)
 static gboolean
 share_run (Sharing *sharing, guint64 offset, guint64 length, GError **error)
 {
-  bring_in (sharing, offset, length);
+  /* It would read them page by page, and wait for each. */
+  advise (sharing, offset, length, POSIX_FADV_WILLNEED);
   while (length > 0)
     {
       gint64 n = ask_kernel (sharing->theirs->fd, sharing->ours->fd, offset, length);
@@ -208,14 +201,6 @@ share_run (Sharing *sharing, guint64 offset, guint64 length, GError **error)
   return TRUE;
 }
 
-/* Comparing has brought both into the page cache, where nobody needs them. */
-static void
-forget_pages (Sharing *sharing, guint64 offset, guint64 length)
-{
-  (void)posix_fadvise (sharing->ours->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
-  (void)posix_fadvise (sharing->theirs->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
-}
-
 static gboolean
 share_piece (Sharing *sharing, guint64 first_page, gsize n, GError **error)
 {
@@ -231,8 +216,10 @@ share_piece (Sharing *sharing, guint64 first_page, gsize n, GError **error)
         return FALSE;
       begin += length;
     }
+  /* Comparing has brought both into the page cache, where nobody needs them. */
   if (sharing->n_bytes > before)
-    forget_pages (sharing, first_page * QSNAP_PAGE_SIZE, (guint64)n * QSNAP_PAGE_SIZE);
+    advise (sharing, first_page * QSNAP_PAGE_SIZE, (guint64)n * QSNAP_PAGE_SIZE,
+            POSIX_FADV_DONTNEED);
 
   return TRUE;
 }

@@ -126,6 +126,19 @@ qsnap_io_create (int dir_fd, const char *name, GError **error)
   return fd;
 }
 
+int
+qsnap_io_create_nameless (const char *path, GError **error)
+{
+  g_autofree char *parent = g_path_get_dirname (path);
+  int fd = open (path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+  if (fd < 0 && errno == ENOENT)
+    fd = open (parent, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (fd < 0)
+    qsnap_io_fail (error, errno, "cannot make a file in %s", path);
+  return fd;
+}
+
 static gboolean
 check_file (int dir_fd, int fd, const char *name, struct stat *info, GError **error)
 {

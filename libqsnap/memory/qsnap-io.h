@@ -30,6 +30,10 @@ int qsnap_io_open_dir (int dir_fd, const char *name, GError **error);
 /* A new file with mode 0600, open for reading and writing; an existing one is an error. */
 int qsnap_io_create (int dir_fd, const char *name, GError **error);
 
+/* A new file that has no name, in the folder @path, or, if that is not there yet, in the one in
+ * which it will be made: to find out what its file system can do. */
+int qsnap_io_create_nameless (const char *path, GError **error);
+
 /* An existing regular file of exactly @size bytes, that belongs to us or to the directory's owner:
  * all else is QSNAP_ERROR_CORRUPT. */
 int qsnap_io_open (int dir_fd, const char *name, guint64 size, GError **error);
