@@ -209,21 +209,6 @@ take_out (JsonObject *image, JsonArray *command_line, const QsnapDeleteDisk *mer
   return TRUE;
 }
 
-/* Its file is another now, or has another header. */
-static gboolean
-identify (JsonObject *disk, GError **error)
-{
-  JsonObject *base = qsnap_json_get_object (disk, "base");
-  QsnapFileIdentity identity;
-
-  if (!qsnap_file_identity_read (&identity, qsnap_json_get_string (base, "file"), error))
-    return FALSE;
-
-  qsnap_manifest_disk_identify (disk, &identity);
-
-  return TRUE;
-}
-
 static gboolean
 relink_disk (JsonObject *disk,
              JsonArray *command_line,
@@ -252,7 +237,9 @@ relink_disk (JsonObject *disk,
     }
   (void)take_out (base, command_line, merged);
 
-  return mode != QSNAP_DISK_MODE_OVERLAY || depth > 1 || identify (disk, error);
+  /* Its file is another now, or has another header. */
+  return mode != QSNAP_DISK_MODE_OVERLAY || depth > 1 ||
+         qsnap_manifest_disk_identify_file (disk, qsnap_json_get_string (base, "file"), error);
 }
 
 typedef struct

@@ -151,6 +151,19 @@ qsnap_manifest_disk_identify (JsonObject *disk, const QsnapFileIdentity *identit
     json_object_set_member (base, l->data, json_object_dup_member (members, l->data));
 }
 
+gboolean
+qsnap_manifest_disk_identify_file (JsonObject *disk, const char *file, GError **error)
+{
+  QsnapFileIdentity identity;
+
+  if (!qsnap_file_identity_read (&identity, file, error))
+    return FALSE;
+
+  qsnap_manifest_disk_identify (disk, &identity);
+
+  return TRUE;
+}
+
 /* QEMU was started on it, as far as its name tells; the list must not grow each time. */
 void
 qsnap_manifest_disk_remember (JsonObject *image, JsonArray *command_line, const char *file)

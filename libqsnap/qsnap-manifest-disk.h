@@ -14,6 +14,7 @@ gboolean qsnap_disk_mode_has_own_image (QsnapDiskMode mode);
 
 /* What its base is now, in place of what is said of it. */
 void qsnap_manifest_disk_identify (JsonObject *disk, const QsnapFileIdentity *base);
+gboolean qsnap_manifest_disk_identify_file (JsonObject *disk, const char *file, GError **error);
 /* @image ("base" or "source") has no @file any more, which may be on QEMU's command line: so a
  * revert still finds there which option the disk is. */
 void qsnap_manifest_disk_remember (JsonObject *image, JsonArray *command_line, const char *file);

@@ -290,17 +290,11 @@ drop_overlay (const Move *move)
 static gboolean
 identify (JsonObject *disk, const char *file, GError **error)
 {
-  QsnapFileIdentity identity;
   QsnapDiskMode mode = qsnap_manifest_disk_mode (disk);
 
-  if (mode == QSNAP_DISK_MODE_INTERNAL || mode == QSNAP_DISK_MODE_EXCLUDE)
-    return TRUE;
-  if (!qsnap_io_sync_path (file, 0, error) || !qsnap_file_identity_read (&identity, file, error))
-    return FALSE;
-
-  qsnap_manifest_disk_identify (disk, &identity);
-
-  return TRUE;
+  return mode == QSNAP_DISK_MODE_INTERNAL || mode == QSNAP_DISK_MODE_EXCLUDE ||
+         (qsnap_io_sync_path (file, 0, error) &&
+          qsnap_manifest_disk_identify_file (disk, file, error));
 }
 
 static gboolean
