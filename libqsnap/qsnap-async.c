@@ -4,21 +4,45 @@
 
 #include "qsnap-async.h"
 
+/* One of the two functions. */
 typedef struct
 {
   QsnapAsyncFunc func;
+  QsnapAsyncChangeFunc change;
+  gpointer data;
+  GDestroyNotify free_data;
 } Call;
+
+static void
+free_call (gpointer data)
+{
+  Call *call = data;
+
+  if (call->data != NULL)
+    call->free_data (call->data);
+  g_free (call);
+}
 
 static void
 call_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
   const Call *call = data;
   g_autoptr (GError) error = NULL;
+  gboolean done = call->change != NULL ? call->change (source, call->data, cancellable, &error)
+                                       : call->func (source, cancellable, &error);
 
-  if (call->func (source, cancellable, &error))
+  if (done)
     g_task_return_boolean (task, TRUE);
   else
     g_task_return_error (task, g_steal_pointer (&error));
+}
+
+static void
+start (GTask *task, gpointer tag, const Call *call)
+{
+  g_task_set_source_tag (task, tag);
+  g_task_set_task_data (task, g_memdup2 (call, sizeof *call), free_call);
+  g_task_run_in_thread (task, call_thread);
 }
 
 void
@@ -30,12 +54,26 @@ qsnap_async_run (gpointer source,
                  gpointer user_data)
 {
   g_autoptr (GTask) task = g_task_new (source, cancellable, callback, user_data);
-  Call *call = g_new0 (Call, 1);
+  const Call call = { .func = func };
 
-  call->func = func;
-  g_task_set_source_tag (task, tag);
-  g_task_set_task_data (task, call, g_free);
-  g_task_run_in_thread (task, call_thread);
+  start (task, tag, &call);
+}
+
+void
+qsnap_async_run_change (gpointer source,
+                        gpointer tag,
+                        QsnapAsyncChangeFunc func,
+                        gpointer data,
+                        GDestroyNotify free_data,
+                        GCancellable *cancellable,
+                        GAsyncReadyCallback callback,
+                        gpointer user_data)
+{
+  g_autoptr (GTask) task = g_task_new (source, cancellable, callback, user_data);
+  const Call call = { .change = func, .data = data, .free_data = free_data };
+
+  g_task_set_check_cancellable (task, FALSE);
+  start (task, tag, &call);
 }
 
 typedef struct

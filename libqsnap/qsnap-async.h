@@ -18,6 +18,23 @@ void qsnap_async_run (gpointer source,
                       GAsyncReadyCallback callback,
                       gpointer user_data);
 
+/* The asynchronous twin of a method that changes something. */
+typedef gboolean (*QsnapAsyncChangeFunc) (gpointer source,
+                                          gpointer data,
+                                          GCancellable *cancellable,
+                                          GError **error);
+
+/* The same; what was changed is, even if it is cancelled before the callback runs. @data (taken)
+ * may be NULL. */
+void qsnap_async_run_change (gpointer source,
+                             gpointer tag,
+                             QsnapAsyncChangeFunc func,
+                             gpointer data,
+                             GDestroyNotify free_data,
+                             GCancellable *cancellable,
+                             GAsyncReadyCallback callback,
+                             gpointer user_data);
+
 /* The asynchronous twin of a function that makes an object out of what is in @file. */
 typedef gpointer (*QsnapAsyncFileFunc) (GFile *file, GCancellable *cancellable, GError **error);
 

@@ -106,7 +106,7 @@ delete_ancestor (QsnapCapture *capture, const char *folder, GError **error)
   g_autoptr (GFile) directory = g_file_new_for_path (folder);
   g_autoptr (QsnapSnapshot) snapshot = qsnap_snapshot_load (directory, capture->cancellable, error);
   gboolean deleted =
-      snapshot != NULL && qsnap_delete_run_within (snapshot, session, capture->cancellable, error);
+      snapshot != NULL && qsnap_delete_run (snapshot, session, NULL, capture->cancellable, error);
 
   /* The deletion's own took its place. */
   qsnap_session_set_watch (session, capture->watch);
@@ -139,15 +139,10 @@ read_again (QsnapCapture *capture)
 }
 
 static void
-warn (QsnapCapture *capture, const char *folder, const GError *failure)
+warn (QsnapCapture *capture, const GError *failure)
 {
-  g_autofree char *warning =
-      folder == NULL
-          ? g_strdup_printf ("the chain of the guest's images was not made shorter: %s",
-                             failure->message)
-          : g_strdup_printf ("the chain of the guest's images was not made shorter: %s cannot be "
-                             "deleted: %s",
-                             folder, failure->message);
+  g_autofree char *warning = g_strdup_printf (
+      "the chain of the guest's images was not made shorter: %s", failure->message);
 
   qsnap_snapshot_add_warning (capture->snapshot, warning);
 }
@@ -167,7 +162,7 @@ qsnap_capture_limit_chain (QsnapCapture *capture)
   line = find_line (capture, &unread);
   if (line == NULL)
     {
-      warn (capture, NULL, unread);
+      warn (capture, unread);
       return;
     }
 
@@ -181,7 +176,8 @@ qsnap_capture_limit_chain (QsnapCapture *capture)
         deleted = TRUE;
       else
         {
-          warn (capture, folder, failure);
+          g_prefix_error (&failure, "%s cannot be deleted: ", folder);
+          warn (capture, failure);
           if (g_cancellable_is_cancelled (capture->cancellable))
             break;
         }

@@ -295,12 +295,12 @@ static gboolean delete (QsnapDelete *deletion, GError **error)
   return qsnap_delete_remove_files (deletion, error);
 }
 
-static gboolean
-run (QsnapSnapshot *snapshot,
-     QsnapSession *session,
-     QsnapOperation *operation,
-     GCancellable *cancellable,
-     GError **error)
+gboolean
+qsnap_delete_run (QsnapSnapshot *snapshot,
+                  QsnapSession *session,
+                  QsnapOperation *operation,
+                  GCancellable *cancellable,
+                  GError **error)
 {
   QsnapDelete deletion = { .snapshot = snapshot,
                            .session = session,
@@ -317,24 +317,4 @@ run (QsnapSnapshot *snapshot,
   clear (&deletion);
 
   return deleted;
-}
-
-gboolean
-qsnap_delete_run (QsnapSnapshot *snapshot,
-                  QsnapOperation *operation,
-                  GCancellable *cancellable,
-                  GError **error)
-{
-  QsnapSession *session = operation != NULL ? qsnap_operation_get_session (operation) : NULL;
-
-  return run (snapshot, session, operation, cancellable, error);
-}
-
-gboolean
-qsnap_delete_run_within (QsnapSnapshot *snapshot,
-                         QsnapSession *session,
-                         GCancellable *cancellable,
-                         GError **error)
-{
-  return run (snapshot, session, NULL, cancellable, error);
 }

@@ -6,17 +6,12 @@
 
 G_BEGIN_DECLS
 
-/* Deletes @snapshot. @operation is that of the session with its guest; NULL: no QEMU has its disks
- * open. */
+/* Deletes @snapshot. @session is that with its guest; NULL: no QEMU has its disks open. @operation
+ * of @session has the phases and the progress; NULL: nobody is told of them. */
 gboolean qsnap_delete_run (QsnapSnapshot *snapshot,
+                           QsnapSession *session,
                            QsnapOperation *operation,
                            GCancellable *cancellable,
                            GError **error);
-
-/* The same inside another operation of @session, which has phases and progress of its own. */
-gboolean qsnap_delete_run_within (QsnapSnapshot *snapshot,
-                                  QsnapSession *session,
-                                  GCancellable *cancellable,
-                                  GError **error);
 
 G_END_DECLS

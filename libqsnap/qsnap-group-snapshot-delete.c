@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "memory/qsnap-io.h"
+#include "qsnap-async.h"
 #include "qsnap-group-file.h"
 #include "qsnap-json.h"
 #include "qsnap-snapshot-private.h"
@@ -221,15 +222,10 @@ qsnap_group_snapshot_delete (QsnapGroupSnapshot *self,
   return deleted;
 }
 
-static void
-delete_thread (GTask *task, gpointer source, gpointer guests, GCancellable *cancellable)
+static gboolean
+delete_beside (gpointer source, gpointer guests, GCancellable *cancellable, GError **error)
 {
-  g_autoptr (GError) error = NULL;
-
-  if (delete_group (source, guests, TRUE, cancellable, &error))
-    g_task_return_boolean (task, TRUE);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
+  return delete_group (source, guests, TRUE, cancellable, error);
 }
 
 /**
@@ -252,18 +248,12 @@ qsnap_group_snapshot_delete_async (QsnapGroupSnapshot *self,
                                    GAsyncReadyCallback callback,
                                    gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (QSNAP_IS_GROUP_SNAPSHOT (self));
   g_return_if_fail (guests == NULL || QSNAP_IS_GROUP (guests));
 
-  task = g_task_new (self, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_group_snapshot_delete_async);
-  /* What was deleted is, even if it is cancelled before the callback runs. */
-  g_task_set_check_cancellable (task, FALSE);
-  if (guests != NULL)
-    g_task_set_task_data (task, g_object_ref (guests), g_object_unref);
-  g_task_run_in_thread (task, delete_thread);
+  qsnap_async_run_change (self, qsnap_group_snapshot_delete_async, delete_beside,
+                          guests != NULL ? g_object_ref (guests) : NULL, g_object_unref,
+                          cancellable, callback, user_data);
 }
 
 /**

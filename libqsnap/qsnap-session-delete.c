@@ -7,7 +7,9 @@
 static gpointer
 delete_job (QsnapOperation *operation, gpointer snapshot, GCancellable *cancellable, GError **error)
 {
-  return GINT_TO_POINTER (qsnap_delete_run (snapshot, operation, cancellable, error));
+  QsnapSession *session = qsnap_operation_get_session (operation);
+
+  return GINT_TO_POINTER (qsnap_delete_run (snapshot, session, operation, cancellable, error));
 }
 
 /**

@@ -2,6 +2,7 @@
 
 #include "config.h"
 
+#include "qsnap-async.h"
 #include "qsnap-delete.h"
 
 /**
@@ -42,21 +43,16 @@ qsnap_snapshot_delete (QsnapSnapshot *self, GCancellable *cancellable, GError **
 
   g_return_val_if_fail (QSNAP_IS_SNAPSHOT (self), FALSE);
 
-  deleted = qsnap_delete_run (self, NULL, cancellable, error);
+  deleted = qsnap_delete_run (self, NULL, NULL, cancellable, error);
   g_object_notify (G_OBJECT (self), "sealed");
 
   return deleted;
 }
 
-static void
-delete_thread (GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+static gboolean
+delete_alone (gpointer source, gpointer data, GCancellable *cancellable, GError **error)
 {
-  g_autoptr (GError) error = NULL;
-
-  if (qsnap_delete_run (source, NULL, cancellable, &error))
-    g_task_return_boolean (task, TRUE);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
+  return qsnap_delete_run (source, NULL, NULL, cancellable, error);
 }
 
 /**
@@ -76,15 +72,10 @@ qsnap_snapshot_delete_async (QsnapSnapshot *self,
                              GAsyncReadyCallback callback,
                              gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (QSNAP_IS_SNAPSHOT (self));
 
-  task = g_task_new (self, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_snapshot_delete_async);
-  /* What was deleted is, even if it is cancelled before the callback runs. */
-  g_task_set_check_cancellable (task, FALSE);
-  g_task_run_in_thread (task, delete_thread);
+  qsnap_async_run_change (self, qsnap_snapshot_delete_async, delete_alone, NULL, NULL, cancellable,
+                          callback, user_data);
 }
 
 /**

@@ -2,6 +2,7 @@
 
 #include "config.h"
 
+#include "qsnap-async.h"
 #include "qsnap-json.h"
 #include "qsnap-manifest-disk.h"
 #include "qsnap-relocate.h"
@@ -110,15 +111,10 @@ free_images (gpointer images)
   g_strfreev (images);
 }
 
-static void
-relocate_thread (GTask *task, gpointer source, gpointer images, GCancellable *cancellable)
+static gboolean
+relocate (gpointer source, gpointer images, GCancellable *cancellable, GError **error)
 {
-  g_autoptr (GError) error = NULL;
-
-  if (qsnap_relocate (source, images, cancellable, &error))
-    g_task_return_boolean (task, TRUE);
-  else
-    g_task_return_error (task, g_steal_pointer (&error));
+  return qsnap_relocate (source, images, cancellable, error);
 }
 
 /**
@@ -140,16 +136,10 @@ qsnap_snapshot_relocate_disks_async (QsnapSnapshot *self,
                                      GAsyncReadyCallback callback,
                                      gpointer user_data)
 {
-  g_autoptr (GTask) task = NULL;
-
   g_return_if_fail (QSNAP_IS_SNAPSHOT (self));
 
-  task = g_task_new (self, cancellable, callback, user_data);
-  g_task_set_source_tag (task, qsnap_snapshot_relocate_disks_async);
-  g_task_set_task_data (task, g_strdupv ((GStrv)images), free_images);
-  /* What was written is, even if it is cancelled before the callback runs. */
-  g_task_set_check_cancellable (task, FALSE);
-  g_task_run_in_thread (task, relocate_thread);
+  qsnap_async_run_change (self, qsnap_snapshot_relocate_disks_async, relocate,
+                          g_strdupv ((GStrv)images), free_images, cancellable, callback, user_data);
 }
 
 /**
