@@ -259,9 +259,9 @@ qsnap_snapshot_dup_command_line (QsnapSnapshot *self)
  * qsnap_snapshot_dup_warnings:
  * @self: a snapshot
  *
- * What was noticed when the snapshot was taken, for people. Of #QsnapSnapshotOptions:huge-pages and
- * #QsnapSnapshotOptions:share-pages it is noticed when the snapshot is sealed already: only the one
- * that the capture returns tells of it.
+ * What was noticed when the snapshot was taken, for people. Of #QsnapSnapshotOptions:huge-pages,
+ * #QsnapSnapshotOptions:share-pages and #QsnapSnapshotOptions:max-chain-length it is noticed when the
+ * snapshot is sealed already: only the one that the capture returns tells of it.
  *
  * Returns: (transfer full) (nullable): a copy; free with g_strfreev()
  *
