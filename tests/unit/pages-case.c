@@ -13,10 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "memory/qsnap-image-writer.h"
+#include "image-maker.h"
 #include "qsnap-json.h"
 #include "qsnap-manifest.h"
-#include "stream-builder.h"
 
 /* Seconds after which SIGALRM says which case hangs. */
 #define PATIENCE 60
@@ -139,19 +138,9 @@ write_image (StreamBuilder *stream, const char *path)
 {
   static const char *const raw[] = { "pc.ram", "system.flash1", "0000:00:02.0/virtio,pmem", NULL };
   int dir_fd = open (path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  g_autoptr (GError) error = NULL;
-  g_autoptr (QsnapImageWriter) writer = qsnap_image_writer_new (dir_fd, raw, FALSE, &error);
-  g_autoptr (QsnapStreamParser) parser =
-      qsnap_stream_parser_new (&qsnap_image_writer_callbacks, writer);
+  g_autoptr (JsonObject) memory = image_maker_write (stream, dir_fd, raw, FALSE);
 
-  g_assert_no_error (error);
-  qsnap_stream_parser_push (parser, stream->bytes->data, stream->bytes->len, &error);
-  g_assert_no_error (error);
-  qsnap_stream_parser_finish (parser, &error);
-  g_assert_no_error (error);
-  qsnap_image_writer_finish (writer, parser, &error);
-  g_assert_no_error (error);
-  write_manifest (dir_fd, qsnap_image_writer_get_json (writer));
+  write_manifest (dir_fd, memory);
   close (dir_fd);
 }
 

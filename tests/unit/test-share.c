@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "image-maker.h"
 #include "memory/qsnap-image-share.h"
-#include "memory/qsnap-image-writer.h"
 #include "memory/qsnap-pack.h"
 #include "other-users.h"
 #include "stream-builder.h"
@@ -253,24 +253,6 @@ build_stream (StreamBuilder *stream, guint n_pages, SeedFunc seed)
 }
 
 static void
-write_image (Image *image, StreamBuilder *stream, gboolean pack)
-{
-  g_autoptr (GError) error = NULL;
-  g_autoptr (QsnapImageWriter) writer = qsnap_image_writer_new (image->dir_fd, NULL, pack, &error);
-  g_autoptr (QsnapStreamParser) parser =
-      qsnap_stream_parser_new (&qsnap_image_writer_callbacks, writer);
-
-  g_assert_no_error (error);
-  qsnap_stream_parser_push (parser, stream->bytes->data, stream->bytes->len, &error);
-  g_assert_no_error (error);
-  qsnap_stream_parser_finish (parser, &error);
-  g_assert_no_error (error);
-  qsnap_image_writer_finish (writer, parser, &error);
-  g_assert_no_error (error);
-  image->json = json_object_ref (qsnap_image_writer_get_json (writer));
-}
-
-static void
 image_make (Image *image, const char *folder, guint n_pages, SeedFunc seed, gboolean pack)
 {
   g_autoptr (StreamBuilder) stream = stream_builder_new ();
@@ -281,7 +263,7 @@ image_make (Image *image, const char *folder, guint n_pages, SeedFunc seed, gboo
   image->dir_fd = open (image->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   g_assert_cmpint (image->dir_fd, >=, 0);
   build_stream (stream, n_pages, seed);
-  write_image (image, stream, pack);
+  image->json = image_maker_write (stream, image->dir_fd, NULL, pack);
   image->image = qsnap_image_new (image->dir_fd, image->json, &error);
   g_assert_no_error (error);
 }
